@@ -12,31 +12,102 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
 
+let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
+let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
+let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let protobufPlugin: Target.Dependency = .product(name: "SwiftProtobufPluginLibrary", package: "swift-protobuf")
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+
 /// A module under Sources/, with the house's compiler settings.
 func module(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil) -> Target {
     .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
 }
 
-/// The tests of one module, under Tests/<module>Tests, with its golden data beside them.
-func tests(_ module: String, _ dependencies: [Target.Dependency] = []) -> Target {
+/// The tests of one module, under Tests/<module>Tests, with its golden data (not built) beside them.
+func tests(_ module: String, _ dependencies: [Target.Dependency] = [], golden: [String] = []) -> Target {
     .testTarget(
-        name: "\(module)Tests", dependencies: [.byName(name: module)] + dependencies,
-        exclude: [], swiftSettings: strict)
+        name: "\(module)Tests", dependencies: [.byName(name: module)] + dependencies, exclude: golden,
+        swiftSettings: strict)
 }
 
 /// A service's executable under services/: `main.swift` and adapters only.
 func service(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .executableTarget(name: name, dependencies: dependencies, path: "services/\(name)", swiftSettings: strict)
+    .executableTarget(
+        name: name,
+        dependencies: ["Contract", "Kernels", "MarketData", "RPC", "ServiceKit", "Storage", "VommaProto", logging, lifecycle]
+            + dependencies,
+        path: "services/\(name)", swiftSettings: strict)
 }
 
 let package = Package(
     name: "vomma",
-    dependencies: [],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
     targets: [
+        // C libraries: a module map and a shim each.
+        .systemLibrary(name: "CLibPQ"),
+        .systemLibrary(name: "CNGHTTP2"),
         .systemLibrary(name: "COpenBLAS"),
+        .systemLibrary(name: "CProtobufC"),
         .systemLibrary(name: "CZlib"),
+        .target(name: "CVommaProto", dependencies: ["CProtobufC"]),
+
+        // Domain.
         module("Kernels", ["COpenBLAS"]),
         module("MarketData", ["Kernels", "CZlib"]),
+        module("Heston", ["Kernels", "MarketData"]),
+        module("Simulation", ["Kernels", "MarketData", "Heston"]),
+        module("Regimes", ["Kernels"]),
+        module("Sentiment", ["Kernels", "MarketData"]),
+        module("Indicators", ["Kernels", "MarketData"]),
+        module("Features", ["Kernels", "MarketData", "Indicators"]),
+        module("NeuralNetworks", ["Kernels"]),
+        module("Policies", ["Kernels", "NeuralNetworks"]),
+        module("Trading", ["Kernels", "MarketData"]),
+        module("Learning", ["Kernels", "NeuralNetworks", "Policies", "Trading"]),
+        module("Evaluation", ["Kernels", "MarketData", "Trading"]),
+        module("Reports", ["Kernels", "MarketData"]),
+
+        // Platform.
+        module("RPC", ["CNGHTTP2", nio, nioPosix, logging]),
+        module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
+        .executableTarget(
+            name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),
+        module("Storage", ["CLibPQ", "Kernels", "MarketData", logging], resources: [.embedInCode("Migrations")]),
+        module("Contract", ["Heston", "MarketData", "VommaProto"]),
+        module("ServiceKit", ["Kernels", "RPC", "Storage", "VommaProto", configuration, deque, lifecycle, logging, signals]),
+        module("LocalStack", ["RPC", "ServiceKit", "Storage", "VommaProto", logging]),
+        module("TestKit", ["Storage", logging]),
+
+        // Services: adapters of the above to the wire.
+        service("market-gateway", ["Heston", "Simulation", "Trading"]),
+        service("heston-inverter-service", ["Heston"]),
+        service("regime-sentiment-service", ["Regimes", "Sentiment"]),
+        service("feature-service", ["Features"]),
+        service("policy-service", ["Policies", "Trading"]),
+        service("execution-service", ["Trading"]),
+
+        // Tests.
+        tests("Heston", ["Kernels", "MarketData"], golden: ["Golden"]),
+        tests("MarketData", ["Kernels"]),
+        tests("Regimes", ["Kernels", "MarketData"]),
+        tests("Reports", ["MarketData"]),
+        tests("Sentiment", ["Kernels", "MarketData"]),
+        tests("Simulation", ["Kernels", "MarketData", "Heston"]),
+        tests("Trading", ["Kernels", "MarketData"], golden: ["Golden"]),
+        tests("Evaluation", ["Kernels", "MarketData", "Trading"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,7 +1,8 @@
 internal import CZlib
 internal import Kernels
 
-/// The bytes of one file, decompressed where it is a gzip archive (of one or several members) and as they are where not.
+/// The bytes of one file, decompressed where it is a gzip archive (of one or several members) and as they are where
+/// not.
 ///
 /// Owns zlib's handle, which never leaves this file. Reading blocks.
 @safe
@@ -11,7 +12,8 @@ struct GzipReader: ~Copyable {
 
     init(path: String) throws(MarketDataError) {
         guard let opened = unsafe gzopen(path, "rb") else {
-            throw .cannotOpen(path: path, reason: errno == 0 ? "out of memory" : unsafe String(cString: strerror(errno)))
+            let reason = errno == 0 ? "out of memory" : unsafe String(cString: strerror(errno))
+            throw .cannotOpen(path: path, reason: reason)
         }
         unsafe handle = opened
         self.path = path

@@ -9,7 +9,7 @@ public enum MarketDataError: Error, Sendable, Equatable {
     case unknownLayout(path: String, missing: [String])
     /// The folder has no file of this kind for this symbol.
     case notInFolder(kind: String, symbol: String)
-    /// A source given to the merger went back in time: sort it by `knownAt` first.
+    /// A source given to the merger breaks its order: put it through `EventMerger.sorted` first.
     case sourceOutOfOrder(source: Int, previous: Timestamp, next: Timestamp)
 }
 
@@ -22,7 +22,7 @@ extension MarketDataError: CustomStringConvertible {
             "\(path): unknown layout, missing column(s) \(missing.joined(separator: ", "))"
         case .notInFolder(let kind, let symbol): "the history folder has no \(kind) of \(symbol)"
         case .sourceOutOfOrder(let source, let previous, let next):
-            "event source \(source) goes back in time: \(next) after \(previous)"
+            "event source \(source) is out of order: \(next) after \(previous)"
         }
     }
 }

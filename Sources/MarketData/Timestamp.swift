@@ -7,13 +7,19 @@ public struct Timestamp: Sendable, Hashable, Comparable, Codable {
     public init(seconds: Int64) { self.microseconds = seconds * 1_000_000 }
 
     /// Rounded down to the millisecond.
-    public var milliseconds: Int64 { Int64((Double(microseconds) / 1000).rounded(.down)) }
+    public var milliseconds: Int64 { microseconds / 1000 - (microseconds % 1000 < 0 ? 1 : 0) }
     public var seconds: Double { Double(microseconds) / 1e6 }
 
     public static func < (a: Timestamp, b: Timestamp) -> Bool { a.microseconds < b.microseconds }
-    public static func + (a: Timestamp, b: Interval) -> Timestamp { .init(microseconds: a.microseconds + b.microseconds) }
-    public static func - (a: Timestamp, b: Interval) -> Timestamp { .init(microseconds: a.microseconds - b.microseconds) }
-    public static func - (a: Timestamp, b: Timestamp) -> Interval { .init(microseconds: a.microseconds - b.microseconds) }
+    public static func + (a: Timestamp, b: Interval) -> Timestamp {
+        .init(microseconds: a.microseconds + b.microseconds)
+    }
+    public static func - (a: Timestamp, b: Interval) -> Timestamp {
+        .init(microseconds: a.microseconds - b.microseconds)
+    }
+    public static func - (a: Timestamp, b: Timestamp) -> Interval {
+        .init(microseconds: a.microseconds - b.microseconds)
+    }
 
     /// The start of the interval that contains this instant, counted from 1970 in UTC.
     public func floored(to interval: Interval) -> Timestamp {
@@ -57,8 +63,8 @@ extension Timestamp: CustomStringConvertible, LosslessStringConvertible {
         return "\(pad(year, 4))-\(pad(month))-\(pad(date))T\(clock)" + (fraction == 0 ? "Z" : ".\(pad(fraction, 6))Z")
     }
 
-    /// Reads `2026-03-01`, `2026-03-01T00:00Z`, `2026-03-01T00:00:00Z` or with a fraction of up to six digits; UTC only.
-    /// `nil` for anything else, dates that do not exist included.
+    /// Reads `2026-03-01`, `2026-03-01T00:00Z`, `2026-03-01T00:00:00Z` or with a fraction of up to six digits; UTC
+    /// only. `nil` for anything else, dates that do not exist included.
     public init?(_ text: String) {
         let bytes = Array(text.utf8)
         func number(_ range: Range<Int>) -> Int64? {

@@ -11,10 +11,12 @@ CREATE TABLE instruments (
     tick_size       numeric NOT NULL CHECK (tick_size > 0),
     lot_size        numeric NOT NULL CHECK (lot_size > 0),
     min_quantity    numeric NOT NULL,
+    max_quantity    numeric NOT NULL,
     min_notional    numeric NOT NULL,
     maker_fee       double precision NOT NULL,
     taker_fee       double precision NOT NULL,
     allows_short    boolean NOT NULL,
+    max_leverage    double precision NOT NULL DEFAULT 1,
     updated_at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (exchange, symbol)
 );

@@ -1,0 +1,54 @@
+# Vomma. `make run` does the main job, `make test` passes the tests; both start from a machine that has only the Swift
+# toolchain and Debian's package mirror.
+
+SHELL := /bin/bash
+SWIFT ?= swift
+JOBS ?= $(shell nproc)
+SERVICES := market-gateway feature-service heston-inverter-service regime-sentiment-service policy-service \
+            execution-service trainer
+PACKAGES := libnghttp2-dev libprotobuf-c-dev libopenblas-dev libpq-dev zlib1g-dev \
+            postgresql postgresql-client protobuf-compiler protobuf-c-compiler python3-venv
+
+.PHONY: help deps build test run bench check proto clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make deps             install what is missing (Debian packages)
+deps:
+	@missing=""; for p in $(PACKAGES); do \
+	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    echo "installing:$$missing"; \
+	    sudo=""; [ $$(id -u) = 0 ] || sudo=sudo; \
+	    $$sudo apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+## make build            build everything that runs, in release mode
+build: deps
+	$(SWIFT) build -c release -j $(JOBS) --product vomma
+	@for s in $(SERVICES); do $(SWIFT) build -c release -j $(JOBS) --product $$s || exit 1; done
+
+## make run [DATA=dir]   build, then the main job: history, training, paper trading, report
+run: build
+	.build/release/vomma run $(if $(DATA),--data $(DATA)) $(ARGS)
+
+## make test             all tests
+test: deps
+	$(SWIFT) build -j $(JOBS) --build-tests
+	$(SWIFT) test --skip-build $(ARGS)
+
+## make bench            every benchmark (see benchmarks/README.md)
+bench: build
+	benchmarks/run.sh $(ARGS)
+
+## make proto            regenerate the Swift and C code of proto/
+proto: deps
+	$(SWIFT) build -j $(JOBS) --product protoc-gen-vomma
+	proto/generate.sh
+
+## make clean            remove build products (data folders stay)
+clean:
+	$(SWIFT) package clean

@@ -1,0 +1,146 @@
+public import MarketData
+public import Trading
+
+/// What a policy under test may know at the close of a bar, beside the observation.
+public struct BacktestContext: Sendable {
+    /// The bar's row in the series. Rows after it are the future: a policy that reads them is cheating.
+    public var row: Int
+    public var bar: Bar
+    /// Signed, in base units.
+    public var position: Double
+    /// position·price over equity, signed.
+    public var exposure: Double
+    /// The target of the decision before, in [−1, 1].
+    public var previousTarget: Double
+    /// In the quote currency.
+    public var equity: Double
+}
+
+/// A policy under test: the target exposure in [−1, 1] at the close of a bar, or `nil` for no decision, which leaves
+/// the position as it is. NaN is refused by the risk engine, and counted.
+public typealias BacktestPolicy = (Span<Float>, BacktestContext) -> Double?
+
+/// What a backtest found. Positions still open at the end are marked at the last close, not sold.
+public struct BacktestResult: Sendable {
+    /// The rows between whose closes the account was watched: the first decision is taken at the lower bound.
+    public var rows: Range<Int>
+    public var interval: Interval
+    /// The account at each close of `rows`.
+    public var curve: [EquityPoint]
+    /// What the policy asked for at each close but the last; `nil` where it asked for nothing.
+    public var targets: [Double?]
+    public var fills: [Fill]
+    /// How often each rule refused, each hold was held, each reason ended an order.
+    public var refusals: [RiskRule: Int]
+    public var holds: [String: Int]
+    public var failedOrders: [OrderReason: Int]
+    public var orderCount: Int
+    /// The account at the end.
+    public var session: TradingSession
+
+    /// In the quote currency, the capital first.
+    public var equity: [Double] { curve.map(\.equity) }
+
+    public var statistics: PerformanceStatistics {
+        PerformanceStatistics(equity: equity, exposure: curve.map(\.leverage), fills: fills, interval: interval)
+    }
+
+    /// One interval's simple returns, for `Significance`.
+    public var returns: [Double] { PerformanceStatistics.returns(equity) }
+}
+
+/// Runs a policy over history through the same `TradingSession` as training and paper trading, bar by bar, in the order
+/// of things as they happen live: bar t closes, the policy decides, the order is filled at the open of bar t+1.
+public struct Backtest: Sendable {
+    public var session: TradingSession.Configuration
+    /// Rows of an observation.
+    public var window: Int
+    /// Part of each order's id.
+    public var modelVersion: String
+
+    public init(session: TradingSession.Configuration, window: Int = 16, modelVersion: String = "backtest") {
+        self.session = session
+        self.window = window
+        self.modelVersion = modelVersion
+    }
+
+    /// Runs `policy` over the rows of `span`, of which the first window − 1 only fill the first observation. Throws
+    /// `invalidSeries` for a span outside the series or shorter than window + 1, and what the session throws.
+    public func run(
+        on series: MarketSeries, span: Range<Int>, policy: BacktestPolicy
+    ) throws(TradingError) -> BacktestResult {
+        guard window >= 1, span.lowerBound >= 0, span.upperBound <= series.count, span.count > window else {
+            throw .invalidSeries(reason: "the span needs window + 1 rows within the series")
+        }
+        var session = try TradingSession(session)
+        guard let index = session.index(of: series.symbol) else { throw .unknownSymbol(series.symbol) }
+        let layout = ObservationLayout(window: window, featureCount: series.featureCount)
+        let rows = (span.lowerBound + window - 1)..<span.upperBound
+        var recorder = Recorder(capacity: rows.count)
+        var events: [SessionEvent] = []
+        var observation = [Float](repeating: 0, count: layout.count)
+        var targets: [Double?] = []
+        targets.reserveCapacity(rows.count)
+        for row in rows {
+            let bar = series.bars[row]
+            try session.onBar(series.symbol, bar, into: &events)
+            if row + 1 < rows.upperBound {
+                let previous = session.targetExposure(at: index)
+                var target = observation.mutableSpan
+                series.observe(row, layout, previousExposure: Float(previous), into: &target)
+                let context = BacktestContext(
+                    row: row, bar: bar, position: session.position(at: index).double,
+                    exposure: session.exposure(at: index), previousTarget: previous, equity: session.equity)
+                let exposure = policy(observation.span, context)
+                targets.append(exposure)
+                if let exposure { try decide(exposure, bar, series.symbol, &session, &events) }
+            }
+            recorder.take(&events)
+        }
+        try session.checkInvariants()
+        return BacktestResult(
+            rows: rows, interval: series.interval, curve: recorder.curve, targets: targets, fills: recorder.fills,
+            refusals: recorder.refusals, holds: recorder.holds, failedOrders: recorder.failedOrders,
+            orderCount: recorder.orderCount, session: session)
+    }
+
+    private func decide(
+        _ exposure: Double, _ bar: Bar, _ symbol: String, _ session: inout TradingSession,
+        _ events: inout [SessionEvent]
+    ) throws(TradingError) {
+        let decision = Decision(
+            symbol: symbol, barTime: bar.openTime, modelVersion: modelVersion, targetExposure: exposure,
+            time: bar.closeTime, referencePrice: bar.close)
+        if case .order(let order) = try session.plan(decision, into: &events) {
+            try session.send(order, at: bar.closeTime, into: &events)
+        }
+    }
+}
+
+/// Sorts a session's events into a result.
+private struct Recorder {
+    var curve: [EquityPoint] = []
+    var fills: [Fill] = []
+    var refusals: [RiskRule: Int] = [:]
+    var holds: [String: Int] = [:]
+    var failedOrders: [OrderReason: Int] = [:]
+    var orderCount = 0
+
+    init(capacity: Int) { curve.reserveCapacity(capacity) }
+
+    mutating func take(_ events: inout [SessionEvent]) {
+        for event in events {
+            switch event {
+            case .equity(let point): curve.append(point)
+            case .fill(let fill): fills.append(fill)
+            case .refusal(_, _, let refusal): refusals[refusal.rule, default: 0] += 1
+            case .hold(_, _, let reason): holds[reason.name, default: 0] += 1
+            case .order(let order):
+                if order.state == .new { orderCount += 1 }
+                if let reason = order.reason { failedOrders[reason, default: 0] += 1 }
+            case .funding, .killSwitch: break
+            }
+        }
+        events.removeAll(keepingCapacity: true)
+    }
+}

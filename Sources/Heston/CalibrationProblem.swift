@@ -1,0 +1,249 @@
+internal import Kernels
+
+/// The quotes of a calibration by maturity, with what the last evaluation left: residuals and their derivatives.
+struct CalibrationProblem {
+    private struct Slice {
+        var tau: Double
+        var logMoneyness: [Double]
+        /// Positions in the arrays below.
+        var first: Int
+    }
+
+    /// One fitted quote's fixed data.
+    private struct Target {
+        var quote: Int
+        var k: Double
+        var tau: Double
+        var volatility: Double
+        var weight: Double
+        /// Undiscounted out-of-the-money price as a fraction of the forward, and its derivative by volatility.
+        var price: Double
+        var vega: Double
+    }
+
+    let accuracy: HestonPricer.Accuracy
+    private var slices: [Slice] = []
+    private var targets: [Target] = []
+    private var statuses: [Calibration.Residual.Status]
+    let totalWeight: Double
+    private(set) var evaluations = 0
+    private var engine = SliceEngine()
+    /// √weight·difference, one a target.
+    private var residuals: [Double]
+    /// `[targets × 5]`.
+    private var jacobian: [Double]
+
+    /// A time value below this many tolerances leaves fewer than three digits for a volatility.
+    private static let informationFloor = 1000.0
+
+    var usedCount: Int { targets.count }
+
+    init(_ quotes: [CalibrationQuote], accuracy: HestonPricer.Accuracy) throws(HestonError) {
+        self.accuracy = accuracy
+        statuses = []
+        var usable: [Target] = []
+        for (index, quote) in quotes.enumerated() {
+            try require("weight", quote.weight, ">= 0, finite") { $0 >= 0 }
+            guard quote.weight > 0 else {
+                statuses.append(.unused)
+                continue
+            }
+            try require("logMoneyness", quote.logMoneyness, "finite, within ±5") { abs($0) <= 5 }
+            try require("tau", quote.tau, "> 0, at most 50") { $0 > 0 && $0 <= 50 }
+            try require("impliedVolatility", quote.impliedVolatility, "> 0, at most 20") { $0 > 0 && $0 <= 20 }
+            let k = quote.logMoneyness
+            let total = quote.impliedVolatility * quote.tau.squareRoot()
+            let scale = exp(0.5 * k)
+            let price = scale * NormalisedBlack.price(-abs(k), total)
+            guard price > Self.informationFloor * accuracy.tolerance else {
+                statuses.append(.noInformation)
+                continue
+            }
+            statuses.append(.fitted)
+            usable.append(
+                Target(
+                    quote: index, k: k, tau: quote.tau, volatility: quote.impliedVolatility, weight: quote.weight,
+                    price: price, vega: scale * NormalisedBlack.vega(-abs(k), total) * quote.tau.squareRoot()))
+        }
+        usable.sort { ($0.tau, $0.quote) < ($1.tau, $1.quote) }
+        targets = usable
+        for (position, target) in usable.enumerated() {
+            if slices.last?.tau == target.tau {
+                slices[slices.count - 1].logMoneyness.append(target.k)
+            } else {
+                slices.append(Slice(tau: target.tau, logMoneyness: [target.k], first: position))
+            }
+        }
+        totalWeight = usable.reduce(0) { $0 + $1.weight }
+        residuals = [Double](repeating: 0, count: usable.count)
+        jacobian = [Double](repeating: 0, count: 5 * usable.count)
+    }
+
+    /// Half the weighted sum of squares at `parameters`, leaving residuals and Jacobian; `nil` where the pricer
+    /// refuses.
+    mutating func evaluate(_ parameters: HestonParameters) -> Double? {
+        evaluations += 1
+        var cost = 0.0
+        for slice in slices {
+            do {
+                try engine.evaluate(
+                    parameters, tau: slice.tau, logMoneyness: slice.logMoneyness, accuracy: accuracy, order: .gradient
+                ) { index, value in
+                    let position = slice.first + index
+                    let target = targets[position]
+                    let root = target.weight.squareRoot()
+                    let (difference, vega) = Self.difference(target, value, accuracy.tolerance)
+                    let scale = root / vega
+                    residuals[position] = root * difference
+                    let g = value.gradient
+                    jacobian[5 * position] = scale * g.0
+                    jacobian[5 * position + 1] = scale * g.1
+                    jacobian[5 * position + 2] = scale * g.2
+                    jacobian[5 * position + 3] = scale * g.3
+                    jacobian[5 * position + 4] = scale * g.4
+                    cost += 0.5 * residuals[position] * residuals[position]
+                }
+            } catch {
+                return nil
+            }
+        }
+        return cost.isFinite ? cost : nil
+    }
+
+    /// Model − market in volatility, and the vega that turns price derivatives into its own.
+    private static func difference(
+        _ target: Target, _ value: NormalisedValue, _ tolerance: Double
+    ) -> (Double, vega: Double) {
+        if value.outOfTheMoney > informationFloor * 0.1 * tolerance,
+            let total = NormalisedBlack.totalVolatility(outOfTheMoney: value.outOfTheMoney, logMoneyness: target.k)
+        {
+            let vega = exp(0.5 * target.k) * NormalisedBlack.vega(-abs(target.k), total) * target.tau.squareRoot()
+            if vega > 0 { return (total / target.tau.squareRoot() - target.volatility, vega) }
+        }
+        return ((value.outOfTheMoney - target.price) / target.vega, target.vega)
+    }
+
+    /// JᵀJ `[5 × 5]` and Jᵀr by the free numbers, from the last evaluation. `chain` is ∂parameter/∂free.
+    func normalEquations(_ chain: [Double]) -> (normal: [Double], gradient: [Double]) {
+        var normal = [Double](repeating: 0, count: 25)
+        var gradient = [Double](repeating: 0, count: 5)
+        var row = (0.0, 0.0, 0.0, 0.0, 0.0)
+        for position in targets.indices {
+            let base = 5 * position
+            // Only σ depends on more than its own number (Feller's bound).
+            let bySigma = jacobian[base + 2]
+            row.0 = jacobian[base] * chain[0] + bySigma * chain[10]
+            row.1 = jacobian[base + 1] * chain[6] + bySigma * chain[11]
+            row.2 = bySigma * chain[12]
+            row.3 = jacobian[base + 3] * chain[18]
+            row.4 = jacobian[base + 4] * chain[24]
+            let values = [row.0, row.1, row.2, row.3, row.4]
+            for i in 0..<5 {
+                gradient[i] += values[i] * residuals[position]
+                for j in 0...i { normal[i * 5 + j] += values[i] * values[j] }
+            }
+        }
+        for i in 0..<5 { for j in 0..<i { normal[j * 5 + i] = normal[i * 5 + j] } }
+        return (normal, gradient)
+    }
+
+    /// Variance at the money at both ends, and the slope of volatility in k around it.
+    func outline() -> (short: Double, long: Double, skew: Double) {
+        func atTheMoney(_ slice: Slice) -> Double {
+            let range = targets[slice.first..<(slice.first + slice.logMoneyness.count)]
+            let nearest = range.min { abs($0.k) < abs($1.k) }
+            let volatility = nearest?.volatility ?? 0.3
+            return volatility * volatility
+        }
+        guard let first = slices.first, let last = slices.last else { return (0.1, 0.1, 0) }
+        var (n, k, v, kk, kv) = (0.0, 0.0, 0.0, 0.0, 0.0)
+        for target in targets where abs(target.k) <= 0.45 {
+            n += 1
+            k += target.k
+            v += target.volatility
+            kk += target.k * target.k
+            kv += target.k * target.volatility
+        }
+        let spread = n * kk - k * k
+        return (atTheMoney(first), atTheMoney(last), spread > 1e-12 ? (n * kv - k * v) / spread : 0)
+    }
+
+    /// The report at the descent's end.
+    mutating func report(
+        _ descent: Calibrator.Descent, start: Int, of quotes: [CalibrationQuote]
+    ) throws(HestonError) -> Calibration {
+        guard evaluate(descent.parameters) != nil else { throw .calibrationFailed(starts: start + 1) }
+        var squares = 0.0
+        var priceSquares = 0.0
+        let n = Double(targets.count)
+        for (position, target) in targets.enumerated() {
+            let difference = residuals[position] / target.weight.squareRoot()
+            squares += difference * difference
+        }
+        var answers = statuses.map { Calibration.Residual(status: $0, modelVolatility: nil, difference: nil) }
+        for slice in slices {
+            try engine.evaluate(
+                descent.parameters, tau: slice.tau, logMoneyness: slice.logMoneyness, accuracy: accuracy,
+                order: .price
+            ) { index, value in
+                let target = targets[slice.first + index]
+                let difference = value.outOfTheMoney - target.price
+                priceSquares += difference * difference
+            }
+        }
+        modelVolatilities(descent.parameters, quotes, &answers)
+        let (errors, condition) = uncertainty(descent)
+        return Calibration(
+            parameters: descent.parameters, volatilityRootMeanSquare: (squares / n).squareRoot(),
+            priceRootMeanSquare: (priceSquares / n).squareRoot(), iterations: descent.iterations,
+            evaluations: evaluations, termination: descent.termination, start: start, conditionNumber: condition,
+            standardErrors: errors, residuals: answers, fittedCount: targets.count)
+    }
+
+    /// The model's volatility for every quote that has a place, fitted or not.
+    private mutating func modelVolatilities(
+        _ parameters: HestonParameters, _ quotes: [CalibrationQuote], _ answers: inout [Calibration.Residual]
+    ) {
+        var byTau: [Double: [Int]] = [:]
+        for (index, quote) in quotes.enumerated()
+        where quote.tau > 0 && quote.tau <= 50 && abs(quote.logMoneyness) <= 5 {
+            byTau[quote.tau, default: []].append(index)
+        }
+        for (tau, indices) in byTau {
+            // A maturity that only unused quotes have may be beyond the pricer: then they stay without an answer.
+            try? engine.evaluate(
+                parameters, tau: tau, logMoneyness: indices.map { quotes[$0].logMoneyness }, accuracy: accuracy,
+                order: .price
+            ) { position, value in
+                let quote = quotes[indices[position]]
+                guard value.outOfTheMoney > 0.1 * Self.informationFloor * accuracy.tolerance,
+                    let total = NormalisedBlack.totalVolatility(
+                        outOfTheMoney: value.outOfTheMoney, logMoneyness: quote.logMoneyness)
+                else { return }
+                let volatility = total / tau.squareRoot()
+                answers[indices[position]].modelVolatility = volatility
+                if quote.impliedVolatility.isFinite {
+                    answers[indices[position]].difference = volatility - quote.impliedVolatility
+                }
+            }
+        }
+    }
+
+    private func uncertainty(_ descent: Calibrator.Descent) -> (errors: [Double]?, condition: Double) {
+        let p = descent.parameters
+        let scale = [p.kappa, p.theta, p.sigma, 1, p.v0]
+        var identity = [Double](repeating: 0, count: 25)
+        for i in 0..<5 { identity[i * 6] = scale[i] }
+        let normal = normalEquations(identity).normal
+        let eigenvalues = SmallMatrix.symmetricEigenvalues(normal, count: 5)
+        guard let smallest = eigenvalues.first, let largest = eigenvalues.last, smallest > 1e-15 * largest else {
+            return (nil, .infinity)
+        }
+        let condition = (largest / smallest).squareRoot()
+        guard targets.count > 5, let inverse = SmallMatrix.inversePositiveDefinite(normal, count: 5) else {
+            return (nil, condition)
+        }
+        let variance = 2 * descent.cost / Double(targets.count - 5)
+        return ((0..<5).map { scale[$0] * (variance * inverse[$0 * 6]).squareRoot() }, condition)
+    }
+}

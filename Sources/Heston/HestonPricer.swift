@@ -1,0 +1,200 @@
+internal import Kernels
+public import MarketData
+
+/// European options under Heston, many strikes and maturities from shared characteristic-function values.
+///
+/// Every price is within `accuracy.tolerance` of the exact one, relative to the discounted forward S₀·e^(−qτ): the
+/// error is bounded before the integral is computed (see QuadratureRule.swift), plus rounding near 1e-15. Where the
+/// bound would need more nodes than allowed, the pricer throws. Gradient, delta and gamma come from the same nodes, on
+/// a tail bound raised by x².
+public struct HestonPricer: Sendable {
+    /// How exact, and how far to go for it.
+    public struct Accuracy: Sendable, Equatable {
+        /// Absolute error of a price in units of the discounted forward. In [1e-14, 1e-3].
+        public var tolerance: Double
+        /// Quadrature nodes a maturity; beyond, the pricer refuses. At least 16.
+        public var maximumNodes: Int
+
+        public init(tolerance: Double, maximumNodes: Int) {
+            self.tolerance = tolerance
+            self.maximumNodes = maximumNodes
+        }
+
+        /// For answers: 1e-12, a thousandth of what is promised outside, so that gradients keep the promise as well.
+        public static let reference = Accuracy(tolerance: 1e-12, maximumNodes: 1 << 17)
+        /// For optimisers: 1e-10, and little patience with far-off parameters.
+        public static let calibration = Accuracy(tolerance: 1e-10, maximumNodes: 8192)
+    }
+
+    public let parameters: HestonParameters
+    public let market: Market
+    public let accuracy: Accuracy
+
+    /// Throws `invalidArgument` for parameters, market or accuracy outside their domains.
+    public init(
+        _ parameters: HestonParameters, _ market: Market, accuracy: Accuracy = .reference
+    ) throws(HestonError) {
+        try parameters.validate()
+        try market.validate()
+        try require("tolerance", accuracy.tolerance, "in [1e-14, 1e-3]") { $0 >= 1e-14 && $0 <= 1e-3 }
+        try require("maximumNodes", Double(accuracy.maximumNodes), ">= 16") { $0 >= 16 }
+        self.parameters = parameters
+        self.market = market
+        self.accuracy = accuracy
+    }
+
+    /// The price of a call, in the quote currency.
+    public func call(strike: Double, tau: Double) throws(HestonError) -> Double {
+        try price(.init(kind: .call, strike: strike, tau: tau))
+    }
+
+    /// The price of a put, in the quote currency.
+    public func put(strike: Double, tau: Double) throws(HestonError) -> Double {
+        try price(.init(kind: .put, strike: strike, tau: tau))
+    }
+
+    public func price(_ contract: OptionContract) throws(HestonError) -> Double {
+        try values([contract], greeks: false)[0].price
+    }
+
+    /// The price with all its derivatives.
+    public func value(_ contract: OptionContract) throws(HestonError) -> OptionValue {
+        try values([contract], greeks: true)[0]
+    }
+
+    /// Values in the order of `contracts`. Contracts of equal `tau` share their work, wherever they stand.
+    ///
+    /// - Parameter greeks: fills delta, gamma and gradient too, at about twice the cost; otherwise they are zero.
+    /// - Throws: `invalidArgument` for strikes and maturities outside their domains, `accuracyNotReached`.
+    public func values(_ contracts: [OptionContract], greeks: Bool) throws(HestonError) -> [OptionValue] {
+        for contract in contracts { try contract.validate() }
+        var values = [OptionValue](repeating: .zero, count: contracts.count)
+        let order = contracts.indices.sorted { (contracts[$0].tau, $0) < (contracts[$1].tau, $1) }
+        var engine = SliceEngine()
+        var start = 0
+        while start < order.count {
+            let tau = contracts[order[start]].tau
+            var end = start + 1
+            while end < order.count, contracts[order[end]].tau == tau { end += 1 }
+            let slice = order[start..<end]
+            start = end
+            let forward = market.forward(tau: tau)
+            let carry = market.spot * exp(-market.dividendYield * tau)
+            try engine.evaluate(
+                parameters, tau: tau, logMoneyness: slice.map { log(contracts[$0].strike / forward) },
+                accuracy: accuracy, order: greeks ? .greeks : .price
+            ) { index, normalised in
+                let target = slice[slice.startIndex + index]
+                values[target] = OptionValue(
+                    normalised, contracts[target], forward: forward, carry: carry, spot: market.spot,
+                    greeks: greeks)
+            }
+        }
+        return values
+    }
+
+    /// Prices on a grid, `[strikes × tau]`, row-major in the strike.
+    public func prices(
+        _ kind: OptionQuote.Kind, strikes: [Double], tau: [Double]
+    ) throws(HestonError) -> [Double] {
+        var contracts: [OptionContract] = []
+        contracts.reserveCapacity(strikes.count * tau.count)
+        for strike in strikes {
+            for years in tau { contracts.append(.init(kind: kind, strike: strike, tau: years)) }
+        }
+        return try values(contracts, greeks: false).map(\.price)
+    }
+
+    /// The model's implied volatilities on a grid of k = ln(K/F(τ)); method `model`. Cells whose price carries no
+    /// volatility information at this accuracy are missing (NaN): a price within 100 tolerances of its intrinsic value.
+    public func surface(
+        logMoneyness: [Double] = ImpliedVolatilitySurface.standardLogMoneyness,
+        tau: [Double] = ImpliedVolatilitySurface.standardTau
+    ) throws(HestonError) -> ImpliedVolatilitySurface {
+        for k in logMoneyness { try require("logMoneyness", k, "finite, within ±20") { abs($0) <= 20 } }
+        for years in tau { try require("tau", years, "> 0, at most 100") { $0 > 0 && $0 <= 100 } }
+        var volatility = [Double](repeating: .nan, count: logMoneyness.count * tau.count)
+        var cells = [ImpliedVolatilitySurface.Cell](repeating: .missing, count: volatility.count)
+        var engine = SliceEngine()
+        for (t, years) in tau.enumerated() {
+            try engine.evaluate(
+                parameters, tau: years, logMoneyness: logMoneyness, accuracy: accuracy, order: .price
+            ) { index, value in
+                guard value.outOfTheMoney > 100 * accuracy.tolerance else { return }
+                guard
+                    let total = NormalisedBlack.totalVolatility(
+                        outOfTheMoney: value.outOfTheMoney, logMoneyness: logMoneyness[index])
+                else { return }
+                volatility[index * tau.count + t] = total / years.squareRoot()
+                cells[index * tau.count + t] = .observed
+            }
+        }
+        return ImpliedVolatilitySurface(
+            logMoneyness: logMoneyness, tau: tau, impliedVolatility: volatility, cells: cells, spot: market.spot,
+            forwards: tau.map { market.forward(tau: $0) }, method: "model")
+    }
+}
+
+/// A European option on the pricer's underlying.
+public struct OptionContract: Sendable, Equatable {
+    public var kind: OptionQuote.Kind
+    /// In the quote currency. Positive.
+    public var strike: Double
+    /// Years to expiry, ACT/365. Positive, at most 100.
+    public var tau: Double
+
+    public init(kind: OptionQuote.Kind, strike: Double, tau: Double) {
+        self.kind = kind
+        self.strike = strike
+        self.tau = tau
+    }
+
+    func validate() throws(HestonError) {
+        try require("strike", strike, "> 0, finite") { $0 > 0 }
+        try require("tau", tau, "> 0, at most 100") { $0 > 0 && $0 <= 100 }
+    }
+}
+
+/// A price and its derivatives.
+public struct OptionValue: Sendable, Equatable {
+    /// In the quote currency.
+    public var price: Double
+    /// By spot.
+    public var delta: Double
+    /// Twice by spot.
+    public var gamma: Double
+    /// By the five parameters. The derivative by v0 is the model's vega, per unit of variance.
+    public var gradient: HestonGradient
+
+    public static let zero = OptionValue(
+        price: 0, delta: 0, gamma: 0, gradient: .init(kappa: 0, theta: 0, sigma: 0, rho: 0, v0: 0))
+
+    public init(price: Double, delta: Double, gamma: Double, gradient: HestonGradient) {
+        self.price = price
+        self.delta = delta
+        self.gamma = gamma
+        self.gradient = gradient
+    }
+
+    /// `carry` is S₀·e^(−qτ), the discounted forward.
+    init(
+        _ value: NormalisedValue, _ contract: OptionContract, forward: Double, carry: Double, spot: Double,
+        greeks: Bool
+    ) {
+        let ratio = contract.strike / forward
+        let isCall = contract.kind == .call
+        // In the money by parity, exactly: the same number is added to one side as is taken from the other.
+        let inTheMoney = isCall ? max(0, 1 - ratio) : max(0, ratio - 1)
+        price = carry * (value.outOfTheMoney + inTheMoney)
+        guard greeks else {
+            self = OptionValue(price: price, delta: 0, gamma: 0, gradient: Self.zero.gradient)
+            return
+        }
+        let discountedCarry = carry / spot
+        delta = discountedCarry * (value.deltaMinusOne + (isCall ? 1 : 0))
+        gamma = discountedCarry / spot * value.spotGamma
+        let g = value.gradient
+        gradient = .init(
+            kappa: carry * g.0, theta: carry * g.1, sigma: carry * g.2, rho: carry * g.3, v0: carry * g.4)
+    }
+}

@@ -1,0 +1,149 @@
+internal import Foundation
+public import Logging
+internal import RPC
+public import ServiceKit
+public import Storage
+internal import Synchronization
+internal import VommaProto
+
+/// Vomma's services as child processes on loopback, over one database: what `vomma run` starts, and what the tests of
+/// the whole stack crash.
+public final class LocalStack: Sendable {
+    public struct Configuration: Sendable {
+        /// Folder of the services' executables.
+        public var binaries: String
+        /// Logs go to `<data>/logs`.
+        public var dataFolder: String
+        public var databaseURL: String
+        /// Replicas of the trainer.
+        public var trainers = 1
+        public var logLevel = Logger.Level.info
+        /// Further variables for every service.
+        public var environment: [String: String] = [:]
+
+        public init(binaries: String, dataFolder: String, databaseURL: String) {
+            self.binaries = binaries
+            self.dataFolder = dataFolder
+            self.databaseURL = databaseURL
+        }
+    }
+
+    public let children: [ServiceChild]
+    private let log: Logger
+
+    /// Chooses free ports and prepares the children; starts nothing yet.
+    public init(_ configuration: Configuration, log: Logger) throws(LocalStackError) {
+        self.log = log
+        let logs = configuration.dataFolder + "/logs"
+        do {
+            try FileManager.default.createDirectory(atPath: logs, withIntermediateDirectories: true)
+        } catch {
+            throw .badDataFolder(path: configuration.dataFolder, reason: error.localizedDescription)
+        }
+        var names = ServiceName.allCases.filter { $0 != .trainer }
+        names += Array(repeating: .trainer, count: configuration.trainers)
+        let ports = FreePorts.choose(names.count)
+        var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("VOMMA_") }
+        environment["VOMMA_DATABASE_URL"] = configuration.databaseURL
+        environment["VOMMA_LOG_LEVEL"] = configuration.logLevel.rawValue
+        environment["VOMMA_EXIT_WITH_STDIN"] = "yes"
+        for (name, port) in zip(names, ports) { environment[name.addressVariable] = "127.0.0.1:\(port)" }
+        environment.merge(configuration.environment) { $1 }
+        var seen: [ServiceName: Int] = [:]
+        children = zip(names, ports).map { name, port in
+            seen[name, default: 0] += 1
+            let suffix = name == .trainer ? "-\(seen[name, default: 1])" : ""
+            var own = environment
+            own["VOMMA_PORT"] = "\(port)"
+            return ServiceChild(
+                name: name, port: port, executable: configuration.binaries + "/" + name.rawValue, environment: own,
+                logFile: "\(logs)/\(name.rawValue)\(suffix).log")
+        }
+    }
+
+    /// The first (for trainers: any) process of a service.
+    public func child(_ name: ServiceName) -> ServiceChild {
+        guard let child = children.first(where: { $0.name == name }) else { preconditionFailure("every service is there") }
+        return child
+    }
+
+    public func address(_ name: ServiceName) -> Address { Address(host: "127.0.0.1", port: child(name).port) }
+
+    /// Starts every service and waits until each says SERVING.
+    public func start(timeout: Duration = .seconds(60)) async throws {
+        for child in children { try child.start() }
+        for child in children { try await waitUntilServing(child, timeout: timeout) }
+    }
+
+    /// Starts one again after it has ended or been killed, and waits until it serves.
+    public func restart(_ child: ServiceChild, timeout: Duration = .seconds(60)) async throws {
+        try child.start()
+        try await waitUntilServing(child, timeout: timeout)
+    }
+
+    private func waitUntilServing(_ child: ServiceChild, timeout: Duration) async throws {
+        let channel = RPCChannel(host: "127.0.0.1", port: child.port, log: log)
+        let deadline = ContinuousClock.now + timeout
+        defer { Task { await channel.close() } }
+        let client = HealthClient(channel)
+        while true {
+            let answer = try? await client.check(HealthCheckRequest(), options: CallOptions(timeout: .seconds(1)))
+            if answer?.status == .serving { return }
+            if !child.isRunning { throw LocalStackError.ended(service: child.name.rawValue, output: child.lastOutput()) }
+            guard ContinuousClock.now < deadline else {
+                throw LocalStackError.notReady(service: child.name.rawValue, output: child.lastOutput())
+            }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
+    /// Stops all of them, last started first: each drains its calls; one that does not end in time is killed.
+    public func stop() async {
+        for child in children.reversed() { child.terminate() }
+        let deadline = ContinuousClock.now + .seconds(15)
+        for child in children.reversed() {
+            while child.isRunning, ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(10)) }
+            child.kill()
+        }
+    }
+
+    /// Starts again whatever ends by itself, until cancelled; gives up (throws) on a service that ends five times.
+    public func supervise() async throws {
+        while true {
+            try await Task.sleep(for: .milliseconds(200))
+            for child in children where !child.isRunning {
+                guard child.startCount < 5 else {
+                    throw LocalStackError.ended(service: child.name.rawValue, output: child.lastOutput())
+                }
+                log.warning("service ended, starting it again", metadata: ["service": "\(child.name.rawValue)"])
+                try child.start()
+            }
+        }
+    }
+}
+
+/// Ports that nobody listens on right now.
+enum FreePorts {
+    static func choose(_ count: Int) -> [Int] {
+        // All sockets stay bound until all ports are known, so that no port is chosen twice.
+        var sockets: [Int32] = []
+        defer { for socket in sockets { close(socket) } }
+        var ports: [Int] = []
+        while ports.count < count {
+            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            precondition(descriptor >= 0, "no socket can be opened")
+            sockets.append(descriptor)
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let isBound = unsafe withUnsafeMutablePointer(to: &address) { pointer in
+                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+                    unsafe bind(descriptor, generic, length) == 0 && getsockname(descriptor, generic, &length) == 0
+                }
+            }
+            if isBound { ports.append(Int(UInt16(bigEndian: address.sin_port))) }
+        }
+        return ports
+    }
+}

@@ -1,0 +1,28 @@
+public import NeuralNetworks
+
+/// Why a stored policy was not loaded, or an observation not answered.
+public enum PolicyError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The checkpoint's bytes or tensors are wrong. The cause says how.
+    case checkpoint(NeuralNetworkError)
+    /// The checkpoint's metadata lacks `key`, or has a value that makes no policy.
+    case metadata(key: String, value: String?)
+    /// The checkpoint is of another kind of policy, or of a later format than this code reads.
+    case unsupported(kind: String, format: String)
+    /// A parameter is NaN or infinite: the training that made it failed.
+    case parameterNotFinite(index: Int)
+    /// The observation has another count than the policy was made for. Check the schema version.
+    case observationSize(expected: Int, found: Int)
+    /// An input is NaN or infinite. Absent features must be filled and masked before.
+    case observationNotFinite(index: Int)
+
+    public var description: String {
+        switch self {
+        case .checkpoint(let cause): "policy checkpoint: \(cause)"
+        case .metadata(let key, let value): "policy checkpoint: metadata \(key) is \(value ?? "absent")"
+        case .unsupported(let kind, let format): "policy checkpoint: kind \(kind), format \(format) is not supported"
+        case .parameterNotFinite(let index): "policy parameter \(index) is not finite"
+        case .observationSize(let expected, let found): "observation of \(found) numbers, \(expected) needed"
+        case .observationNotFinite(let index): "observation is not finite at \(index)"
+        }
+    }
+}

@@ -1,0 +1,113 @@
+public import Kernels
+internal import NeuralNetworks
+
+/// One answer of a policy. Where an action has several components, the scalars are of the first, except the stated.
+public struct PolicyDecision: Sendable, Equatable {
+    /// In (−1, 1): the share of equity, long positive. tanh(mean) when decided, tanh of a draw when sampled.
+    public let action: Float
+    /// Mean and standard deviation of the Gaussian before the tanh.
+    public let mean: Float
+    public let standardDeviation: Float
+    /// ln of the action's density on (−1, 1), summed over all components.
+    public let logProbability: Float
+    /// The critic's value of the observation: expected discounted sum of (scaled) rewards.
+    public let value: Float
+    /// Φ(|mean|/σ), from 0.5 to 1: the probability, under the policy's own Gaussian, that an action drawn from it has
+    /// the sign of its mean. It is the policy's decidedness, not a calibrated probability of profit.
+    public let confidence: Float
+}
+
+/// Computes decisions of one policy with preallocated buffers: nothing is allocated by a decision.
+///
+/// A value with scratch memory: each stream or thread has its own. The parameters are shared between copies.
+public struct PolicyRunner: Sendable {
+    public let policy: MLPPolicy
+    /// All components of the last decision's action.
+    public private(set) var actions: [Float]
+    private var actorWorkspace: MLPWorkspace
+    private var criticWorkspace: MLPWorkspace
+    private var gradient: [Float]
+
+    public init(_ policy: MLPPolicy) {
+        self.policy = policy
+        actions = [Float](repeating: 0, count: policy.actionSize)
+        actorWorkspace = MLPWorkspace(policy.actor, capacity: 1)
+        criticWorkspace = MLPWorkspace(policy.critic, capacity: 1)
+        gradient = [Float](repeating: 0, count: policy.observationSize)
+    }
+
+    /// The policy's deterministic action, tanh of the mean: what is traded. About 10 µs for 1280-128-128.
+    ///
+    /// Throws `observationSize` or `observationNotFinite`.
+    public mutating func decide(_ observation: Span<Float>) throws(PolicyError) -> PolicyDecision {
+        try evaluate(observation)
+        return decision { mean, _ in mean }
+    }
+
+    /// An action drawn from the policy's distribution, as in training. Throws as `decide`.
+    public mutating func sample(
+        _ observation: Span<Float>, random: inout RandomGenerator
+    ) throws(PolicyError) -> PolicyDecision {
+        try evaluate(observation)
+        return decision { mean, sigma in mean + sigma * Float(random.normal()) }
+    }
+
+    /// The decision with what each input contributed to its action: gradient × input of tanh(mean) (Shrikumar et al.
+    /// 2016), of the first component, laid out as the observation. The sum is the action itself to first order around
+    /// 0 and means nothing more: read the large ones. Allocates the result; one backward pass.
+    public mutating func explain(
+        _ observation: Span<Float>
+    ) throws(PolicyError) -> (decision: PolicyDecision, contributions: [Float]) {
+        let decision = try decide(observation)
+        for k in 0..<policy.actionSize {
+            actorWorkspace.setOutputGradient(k == 0 ? 1 - decision.action * decision.action : 0, 0, k)
+        }
+        policy.actor.inputGradient(
+            observation, rows: 1, parameters: policy.parameters, workspace: &actorWorkspace, into: &gradient)
+        var contributions = gradient
+        for i in 0..<contributions.count { contributions[i] *= observation[i] }
+        return (decision, contributions)
+    }
+
+    /// The name under which `byFeature`'s last number is shown.
+    public static let previousExposureName = "policy.previous_exposure"
+
+    /// `explain`'s contributions summed by feature: `featureCount` numbers, each the sum over the window's rows and the
+    /// feature's mask cell, then one for the previous exposure. The layout is `Trading.ObservationLayout`'s: `window`
+    /// rows of values, one row of mask cells, the previous exposure. Traps when the count is not that layout's.
+    public static func byFeature(_ contributions: [Float], window: Int, featureCount: Int) -> [Float] {
+        precondition(window >= 1 && featureCount >= 0, "an observation has a row and a count of features")
+        precondition(contributions.count == (window + 1) * featureCount + 1, "one contribution an input")
+        var sums = [Float](repeating: 0, count: featureCount + 1)
+        for index in 0..<contributions.count - 1 { sums[index % featureCount] += contributions[index] }
+        sums[featureCount] = contributions[contributions.count - 1]
+        return sums
+    }
+
+    private mutating func evaluate(_ observation: Span<Float>) throws(PolicyError) {
+        guard observation.count == policy.observationSize else {
+            throw .observationSize(expected: policy.observationSize, found: observation.count)
+        }
+        for i in 0..<observation.count where !observation[i].isFinite { throw .observationNotFinite(index: i) }
+        let parameters = policy.parameters
+        policy.actor.forward(observation, rows: 1, parameters: parameters, workspace: &actorWorkspace)
+        policy.critic.forward(observation, rows: 1, parameters: parameters, workspace: &criticWorkspace)
+    }
+
+    /// `draw` maps mean and standard deviation of a component to its value before the tanh.
+    private mutating func decision(draw: (Float, Float) -> Float) -> PolicyDecision {
+        var logProbability: Float = 0
+        for k in 0..<policy.actionSize {
+            let mean = actorWorkspace.output(0, k)
+            let logStd = policy.parameters[policy.logStd.lowerBound + k]
+            let u = draw(mean, exp(logStd))
+            actions[k] = hyperbolicTangent(u)
+            logProbability += SquashedGaussian.logProbability(u, mean: mean, logStd: logStd)
+        }
+        let mean = actorWorkspace.output(0)
+        let sigma = exp(policy.parameters[policy.logStd.lowerBound])
+        return PolicyDecision(
+            action: actions[0], mean: mean, standardDeviation: sigma, logProbability: logProbability,
+            value: criticWorkspace.output(0), confidence: Float(Normal.cumulative(Double(abs(mean) / sigma))))
+    }
+}

@@ -1,0 +1,94 @@
+private import Synchronization
+
+/// Counts things in progress, and tells once when there are none.
+final class ActivityCounter: Sendable {
+    private let state = Mutex<(count: Int, callbacks: [@Sendable () -> Void])>((0, []))
+
+    var count: Int { state.withLock { $0.count } }
+
+    func started() { state.withLock { $0.count += 1 } }
+
+    func finished() {
+        let callbacks = state.withLock { state in
+            state.count -= 1
+            guard state.count == 0 else { return [@Sendable () -> Void]() }
+            defer { state.callbacks = [] }
+            return state.callbacks
+        }
+        for callback in callbacks { callback() }
+    }
+
+    /// Calls back once, at the first moment from now when the count is zero.
+    func whenIdle(_ callback: @escaping @Sendable () -> Void) {
+        let isIdle = state.withLock { state in
+            if state.count > 0 { state.callbacks.append(callback) }
+            return state.count == 0
+        }
+        if isIdle { callback() }
+    }
+}
+
+/// A value that comes once, and tasks that wait for it.
+final class OneShot<Value: Sendable>: Sendable {
+    private struct State {
+        var value: Value?
+        var waiters: [Int: Waiter<Value?>] = [:]
+        var nextWaiter = 0
+    }
+
+    private let state = Mutex(State())
+
+    /// Sets the value; only the first one counts.
+    func fire(_ value: Value) {
+        let waiters = state.withLock { state in
+            guard state.value == nil else { return [Waiter<Value?>]() }
+            state.value = value
+            defer { state.waiters = [:] }
+            return Array(state.waiters.values)
+        }
+        for waiter in waiters { waiter.resume(value) }
+    }
+
+    /// The value when it is there; `nil` if the waiting task is cancelled first.
+    func wait() async -> Value? {
+        let ticket = state.withLock { state in
+            state.nextWaiter += 1
+            return state.nextWaiter
+        }
+        return await withTaskCancellationHandler {
+            await Waiter<Value?>.suspend { waiter in
+                let value = state.withLock { state in
+                    if state.value == nil { state.waiters[ticket] = waiter }
+                    return state.value
+                }
+                if let value {
+                    waiter.resume(value)
+                } else if Task.isCancelled {
+                    // The handler below may have come too early to find the waiter.
+                    remove(ticket)
+                }
+            }
+        } onCancel: {
+            remove(ticket)
+        }
+    }
+
+    /// The value when it is there, even if the waiting task is cancelled meanwhile.
+    func waitUncancelled() async -> Value? {
+        await Waiter<Value?>.suspend { waiter in
+            let value = state.withLock { state in
+                if state.value == nil {
+                    state.nextWaiter += 1
+                    state.waiters[state.nextWaiter] = waiter
+                }
+                return state.value
+            }
+            if let value { waiter.resume(value) }
+        }
+    }
+
+    private func remove(_ ticket: Int) {
+        let waiter = state.withLock { $0.waiters.removeValue(forKey: ticket) }
+        waiter?.resume(nil)
+    }
+}

@@ -1,0 +1,51 @@
+private import Synchronization
+
+/// What a handler knows about its call, and how it adds metadata to the answer. Free to copy and to pass on.
+public struct CallContext: Sendable {
+    /// `/package.Service/Method`.
+    public let path: String
+    /// The client's custom headers.
+    public let metadata: Metadata
+    /// When the call ends with DEADLINE_EXCEEDED; `nil`: never. Nested client calls made from the handler's task inherit
+    /// it. After it the handler's task is cancelled.
+    public let deadline: ContinuousClock.Instant?
+    /// The client's address as text, such as `127.0.0.1:41234`.
+    public let peer: String
+    let response: ResponseMetadata
+
+    /// A context outside any server, for calling a handler directly in a test.
+    public init(
+        path: String, metadata: Metadata = [:], deadline: ContinuousClock.Instant? = nil, peer: String = "in-process"
+    ) {
+        self.init(path: path, metadata: metadata, deadline: deadline, peer: peer, response: ResponseMetadata())
+    }
+
+    init(
+        path: String, metadata: Metadata, deadline: ContinuousClock.Instant?, peer: String, response: ResponseMetadata
+    ) {
+        self.path = path
+        self.metadata = metadata
+        self.deadline = deadline
+        self.peer = peer
+        self.response = response
+    }
+
+    /// Headers sent before the first response. Setting them later than that has no effect.
+    public func setInitialMetadata(_ metadata: Metadata) { response.setInitial(metadata) }
+
+    /// Trailers sent with the status, whether OK or not.
+    public func setTrailingMetadata(_ metadata: Metadata) { response.setTrailing(metadata) }
+
+    /// The deadline that client calls made in this task inherit: that of the call being handled, if any.
+    @TaskLocal public static var inheritedDeadline: ContinuousClock.Instant?
+}
+
+/// The answer's metadata, shared between the handler's tasks and the connection.
+final class ResponseMetadata: Sendable {
+    private let values = Mutex<(initial: Metadata, trailing: Metadata)>(([:], [:]))
+
+    func setInitial(_ metadata: Metadata) { values.withLock { $0.initial = metadata } }
+    func setTrailing(_ metadata: Metadata) { values.withLock { $0.trailing = metadata } }
+    var initial: Metadata { values.withLock { $0.initial } }
+    var trailing: Metadata { values.withLock { $0.trailing } }
+}

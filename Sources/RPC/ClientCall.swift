@@ -1,0 +1,285 @@
+internal import NIOCore
+
+/// One call on the client: from waiting for a connection to its status.
+///
+/// `@unchecked Sendable` as `StreamEndpoint` says.
+final class ClientCall: StreamEndpoint, @unchecked Sendable {
+    /// What a call with one response ends with.
+    struct Outcome: Sendable {
+        var status: RPCStatus
+        var messages: [[UInt8]] = []
+        var initialMetadata = Metadata()
+    }
+
+    /// Attempts for calls that the server certainly did not process.
+    private static let maxAttemptCount = 5
+
+    let path: String
+    let options: CallOptions
+    let deadline: ContinuousClock.Instant?
+    private let transport: ClientTransport
+    /// The one request, kept until the server has begun to answer; `nil` for a stream of requests.
+    private var request: [UInt8]?
+    /// Requests written before there was a stream to write them to.
+    private var unsent: [[UInt8]] = []
+    private var requestsEnded = false
+    private let streamsRequests: Bool
+    /// Place among the calls that wait for a connection.
+    var waitingKey: Int?
+    private var connection: ClientConnection?
+    private var stream: HTTP2Session.StreamReference?
+    private var attemptCount = 0
+    private var heads = ResponseHeads()
+    private var inbound: InboundMessages
+    private var initialMetadata = Metadata()
+    private var timer: Scheduled<Void>?
+    /// The status, once known. Messages that came before it are still read first, unless `isAborted`.
+    private(set) var status: RPCStatus?
+    /// Ended by us: what waits is not of interest any more.
+    private var isAborted = false
+    private var collector: Waiter<Outcome>?
+
+    /// `request` is `nil` for a stream of requests.
+    init(_ path: String, request: [UInt8]?, options: CallOptions, transport: ClientTransport) {
+        self.path = path
+        self.request = request
+        self.options = options
+        self.transport = transport
+        streamsRequests = request == nil
+        let own = options.timeout.map { ContinuousClock.now + min($0, GRPCTimeout.longest) }
+        let inherited = CallContext.inheritedDeadline
+        deadline = own.map { own in inherited.map { min(own, $0) } ?? own } ?? inherited
+        inbound = InboundMessages(maxMessageByteCount: transport.configuration.maxMessageByteCount)
+        super.init(loop: transport.loop)
+    }
+
+    // MARK: - From the caller, any thread
+
+    func start() { loop.runHere { self.startHere() } }
+
+    /// Starts a call with one response and waits for its end. Cancelling the task ends the call.
+    func collect() async -> Outcome {
+        await withTaskCancellationHandler {
+            await Waiter<Outcome>.suspend { waiter in
+                loop.runHere {
+                    self.collector = waiter
+                    self.startHere()
+                    self.serveCollector()
+                }
+            }
+        } onCancel: {
+            cancel()
+        }
+    }
+
+    /// Waits for the end of a call that was started already.
+    func collectStarted() async -> Outcome {
+        await withTaskCancellationHandler {
+            await Waiter<Outcome>.suspend { waiter in
+                loop.runHere {
+                    self.collector = waiter
+                    self.serveCollector()
+                }
+            }
+        } onCancel: {
+            cancel()
+        }
+    }
+
+    func cancel() { loop.execute { self.abort(RPCStatus(.cancelled, "the caller cancelled the call")) } }
+
+    /// No request will follow.
+    func finishRequests() {
+        loop.runHere {
+            self.requestsEnded = true
+            guard let connection = self.connection, let stream = self.stream else { return }
+            connection.session.finish(stream, trailers: nil)
+            connection.scheduleFlush()
+        }
+    }
+
+    /// Metadata so far: of the head, and of the trailers once the status is known.
+    func metadata() async -> (initial: Metadata, trailing: Metadata) {
+        await Waiter<(initial: Metadata, trailing: Metadata)>.suspend { waiter in
+            loop.runHere { waiter.resume((self.initialMetadata, self.status?.metadata ?? [:])) }
+        }
+    }
+
+    // MARK: - From the transport and the connection, on the loop
+
+    private func startHere() {
+        guard status == nil else { return }
+        if let deadline {
+            let remaining = ContinuousClock.now.duration(to: deadline)
+            guard remaining > .zero else {
+                abort(RPCStatus(.deadlineExceeded, "the deadline passed before the call began"))
+                return
+            }
+            timer = loop.scheduleTask(in: TimeAmount(remaining)) {
+                self.abort(RPCStatus(.deadlineExceeded, "the deadline passed"))
+            }
+        }
+        transport.place(self)
+    }
+
+    /// Opens the stream on a connection.
+    func begin(on connection: ClientConnection) {
+        let timeout = deadline.map { ContinuousClock.now.duration(to: $0) }
+        let headers = GRPCHeaders.request(
+            path: path, authority: transport.authority, timeout: timeout, options.metadata)
+        guard let stream = connection.open(headers, self) else { return }
+        attemptCount += 1
+        self.connection = connection
+        self.stream = stream
+        if let request { connection.session.enqueue(stream, HTTP2Session.Chunk(message: request)) }
+        for message in unsent { connection.session.enqueue(stream, HTTP2Session.Chunk(message: message)) }
+        unsent = []
+        if !streamsRequests || requestsEnded { connection.session.finish(stream, trailers: nil) }
+        connection.scheduleFlush()
+        if case .proceed = writability() { releaseWriters(nil) } else { writerParked() }
+    }
+
+    func receiveHeaders(_ headers: HeaderFields, _ block: HTTP2Session.HeaderBlock) {
+        guard status == nil else { return }
+        guard !block.isOversized else {
+            abort(RPCStatus(.resourceExhausted, "response headers are too large"))
+            return
+        }
+        switch heads.receive(headers, block.fields, endStream: block.endStream) {
+        case .nothing: break
+        case .initialMetadata(let metadata):
+            initialMetadata = metadata
+            request = nil
+        case .finish(let status):
+            do throws(RPCStatus) {
+                try inbound.end()
+                finish(status)
+            } catch {
+                finish(status.code == .ok ? error : status)
+            }
+            if !block.endStream { resetStream() }
+        }
+    }
+
+    func receive(_ bytes: UnsafeRawBufferPointer) {
+        guard status == nil else { return }
+        guard heads.isOpen else {
+            abort(RPCStatus(.internal, "data before headers"))
+            return
+        }
+        do throws(RPCStatus) {
+            let credit = unsafe try inbound.receive(bytes)
+            if let stream { connection?.session.consume(stream, credit) }
+        } catch {
+            abort(error)
+            return
+        }
+        if collector != nil, inbound.count > 1 {
+            abort(RPCStatus(.unimplemented, "more than 1 response, exactly 1 is expected"))
+        }
+        serveReader()
+    }
+
+    func receiveEnd() {
+        guard status == nil else { return }
+        finish(RPCStatus(.internal, "the stream ended without a status"))
+    }
+
+    func streamClosed(_ code: HTTP2ErrorCode) {
+        detach()
+        guard status == nil else { return }
+        // The server tells that it did not touch the call: nobody need know.
+        if code == .refusedStream, !heads.isOpen, request != nil, attemptCount < Self.maxAttemptCount {
+            heads = ResponseHeads()
+            transport.place(self)
+        } else {
+            finish(RPCStatus(StatusCode(resetCode: code), "the server reset the stream (HTTP/2 code \(code.rawValue))"))
+        }
+    }
+
+    func connectionLost(_ reason: String) {
+        detach()
+        abortIfOpen(RPCStatus(.unavailable, reason))
+    }
+
+    /// Ends the call from this side: the stream is reset, and what waits to be read is dropped.
+    func abort(_ status: RPCStatus) {
+        guard self.status == nil else { return }
+        isAborted = true
+        transport.forget(self)
+        resetStream()
+        finish(status)
+    }
+
+    private func abortIfOpen(_ status: RPCStatus) {
+        guard self.status == nil else { return }
+        finish(status)
+    }
+
+    private func finish(_ status: RPCStatus) {
+        self.status = status
+        timer?.cancel()
+        timer = nil
+        request = nil
+        unsent = []
+        serveReader()
+        releaseWriters(status.code == .ok ? RPCStatus(.cancelled, "the server has ended the call") : status)
+        serveCollector()
+    }
+
+    private func detach() {
+        connection = nil
+        stream = nil
+    }
+
+    private func resetStream() {
+        guard let connection, let stream else { return }
+        connection.session.reset(stream, .cancel)
+        connection.scheduleFlush()
+    }
+
+    private func serveCollector() {
+        guard let collector, let status else { return }
+        self.collector = nil
+        var outcome = Outcome(status: status, initialMetadata: initialMetadata)
+        while let (message, _) = inbound.take() { outcome.messages.append(message) }
+        collector.resume(outcome)
+    }
+
+    // MARK: - StreamEndpoint
+
+    override func takeMessage() -> Result<[UInt8]?, RPCStatus>? {
+        if isAborted, let status { return .failure(status) }
+        if let (message, credit) = inbound.take() {
+            if let stream { connection?.session.consume(stream, credit) }
+            connection?.scheduleFlush()
+            return .success(message)
+        }
+        return status.map { $0.code == .ok ? .success(nil) : .failure($0) }
+    }
+
+    override func enqueue(_ message: [UInt8]) -> WriteOutcome {
+        if case .failed(let status) = writability() { return .failed(status) }
+        guard let connection, let stream else {
+            unsent.append(message)
+            return .full
+        }
+        connection.session.enqueue(stream, HTTP2Session.Chunk(message: message))
+        connection.scheduleFlush()
+        return writability()
+    }
+
+    override func writability() -> WriteOutcome {
+        if let status {
+            return .failed(status.code == .ok ? RPCStatus(.cancelled, "the server has ended the call") : status)
+        }
+        if requestsEnded { return .failed(RPCStatus(.internal, "a request after the last one")) }
+        guard let connection, let stream else { return .full }
+        let highWaterMark = connection.session.configuration.writeHighWaterMark
+        return connection.session.queuedByteCount(stream) > highWaterMark ? .full : .proceed
+    }
+
+    override func writerParked() {
+        if let stream { connection?.session.notifyWhenWritable(stream) }
+    }
+}

@@ -1,0 +1,104 @@
+internal import Logging
+internal import NIOCore
+
+/// One connection to a server: gives events to the calls, and tells the transport how it fares.
+final class ClientConnection: HTTP2Connection {
+    private let transport: ClientTransport
+    private var calls: [ClientCall?] = []
+    private var callCount = 0
+    /// No new calls: GOAWAY came, or the transport has closed. Ends with the last call.
+    private(set) var isLeaving = false
+    private var isReported = false
+
+    init(_ transport: ClientTransport, log: Logger) throws {
+        self.transport = transport
+        let configuration = transport.configuration
+        try super.init(
+            .client, configuration.http2, keepAlive: configuration.keepAlive, loop: transport.loop, log: log)
+    }
+
+    override var isBusy: Bool { callCount > 0 }
+
+    /// Opens a stream for a call; `nil` when this connection takes no more, and the call is placed anew.
+    func open(_ headers: HeaderFields, _ call: ClientCall) -> HTTP2Session.StreamReference? {
+        do throws(HTTP2Session.Failure) {
+            let stream = try session.request(headers)
+            while calls.count <= stream.slot { calls.append(nil) }
+            calls[stream.slot] = call
+            callCount += 1
+            return stream
+        } catch {
+            // Stream identifiers are used up, or GOAWAY is in the session already.
+            leave()
+            transport.place(call)
+            return nil
+        }
+    }
+
+    override func handle(_ event: HTTP2Session.Event, input: UnsafeRawBufferPointer) {
+        switch event {
+        case .headers(let stream, let block): call(stream)?.receiveHeaders(session.headers, block)
+        case .data(let stream, let range):
+            guard let call = call(stream) else { return }
+            unsafe call.receive(UnsafeRawBufferPointer(rebasing: input[range]))
+        case .endStream(let stream): call(stream)?.receiveEnd()
+        case .writable(let stream): call(stream)?.releaseWriters(nil)
+        case .closed(let stream, let code):
+            if let call = call(stream) {
+                calls[stream.slot] = nil
+                callCount -= 1
+                call.streamClosed(code)
+            }
+            session.release(stream)
+            endIfLeft()
+        case .settings:
+            if !isReported {
+                isReported = true
+                transport.established(self)
+            }
+        case .goAway: leave()
+        case .pingAnswered: break
+        }
+    }
+
+    override func connectionLost(_ reason: String) {
+        let lost = calls
+        calls = []
+        callCount = 0
+        transport.lost(self, reason)
+        for call in lost { call?.connectionLost(reason) }
+    }
+
+    override func tick(now: NIODeadline) {
+        if !isEstablished, now - openedAt > TimeAmount(transport.configuration.connectTimeout) {
+            close("no HTTP/2 settings from the server")
+        }
+    }
+
+    /// Takes no new calls, and closes after the last.
+    func leave() {
+        guard !isLeaving else { return }
+        isLeaving = true
+        transport.leaving(self)
+        endIfLeft()
+    }
+
+    /// Ends every call, and the connection.
+    func stop(_ status: RPCStatus) {
+        isLeaving = true
+        for call in calls { call?.abort(status) }
+        session.terminate(.noError)
+        flush()
+        close(status.message)
+    }
+
+    private func endIfLeft() {
+        guard isLeaving, callCount == 0 else { return }
+        session.terminate(.noError)
+        scheduleFlush()
+    }
+
+    private func call(_ stream: HTTP2Session.StreamReference) -> ClientCall? {
+        stream.slot < calls.count ? calls[stream.slot] : nil
+    }
+}

@@ -1,0 +1,97 @@
+/// How a server listens and what it allows its peers. Not secret, any of it.
+public struct RPCServerConfiguration: Sendable {
+    /// Address to bind: a host name or a numeric address. Default: loopback.
+    public var host: String
+    /// 0 takes a free port, see `RPCServer.boundPort`.
+    public var port: Int
+    /// Longest request message, in bytes; a longer one ends the call with RESOURCE_EXHAUSTED. Default 4 MiB, as gRPC.
+    public var maxMessageByteCount = 4 << 20
+    public var http2 = HTTP2Configuration()
+    /// Connections served at once; further ones are closed on accept. Default 1,000.
+    public var maxConnectionCount = 1000
+    /// Time for a new connection to send its HTTP/2 preface and settings before it is closed. Default 10 s.
+    public var handshakeTimeout: Duration = .seconds(10)
+    /// A connection without calls for this long is drained and closed; `nil` (default): never.
+    public var maxConnectionIdle: Duration?
+    /// Silence on a connection with calls after which a PING is sent, and then how long to wait for any byte.
+    public var keepAlive = KeepAliveConfiguration()
+    /// After `beginShutdown`, how long accepted calls may go on before they end with UNAVAILABLE. Default 5 s.
+    public var drainTimeout: Duration = .seconds(5)
+    /// Where handlers run whose method does not say. Default: the event loop.
+    public var execution = HandlerExecution.eventLoop
+    /// Called once for each call when its status is known, on an event loop: must not block. The path is one that is
+    /// registered, or `""` for an unknown one, so that it can be a metric label.
+    public var onCallFinished: (@Sendable (_ path: String, _ status: StatusCode, _ took: Duration) -> Void)?
+
+    public init(host: String = "127.0.0.1", port: Int = 0) {
+        self.host = host
+        self.port = port
+    }
+}
+
+/// HTTP/2 limits and windows of one connection, the same for both roles.
+public struct HTTP2Configuration: Sendable {
+    /// Flow-control window of one stream, bytes: the most that a sender is ahead of the application, beside the one
+    /// message being put together. 65,535 … 2³¹−1 is sensible, smaller is legal. Default 512 KiB.
+    public var streamWindowByteCount = 512 << 10
+    /// Flow-control window of the connection, bytes. Data is credited on arrival, so that one slow stream does not stop
+    /// the others. At least 65,535. Default 2 MiB.
+    public var connectionWindowByteCount = 2 << 20
+    /// Streams that the peer may have open at once; further ones are refused. Default 1,024.
+    public var maxConcurrentStreamCount = 1024
+    /// Size of one header block as HPACK counts it (names, values, and 32 a field). Default 16 KiB.
+    public var maxHeaderListByteCount = 16 << 10
+    /// Unsent bytes of one stream above which its writer is suspended, until half of them are sent. Default 64 KiB.
+    public var writeHighWaterMark = 64 << 10
+    /// Control frames (PING, SETTINGS, PRIORITY, empty DATA) that a peer may send in a burst, and then a second; more
+    /// close the connection with ENHANCE_YOUR_CALM. Default 1,000 and 200.
+    public var maxControlFrameBurst = 1000
+    public var maxControlFramesPerSecond = 200
+
+    public init() {}
+}
+
+/// Detection of peers that are gone without a word.
+public struct KeepAliveConfiguration: Sendable {
+    /// Silence after which a PING is sent, if calls are in flight. Default 20 s.
+    public var interval: Duration = .seconds(20)
+    /// Further silence after which the connection counts as dead. Default 10 s.
+    public var timeout: Duration = .seconds(10)
+
+    public init() {}
+}
+
+/// How a channel connects, and what it allows the server.
+public struct RPCChannelConfiguration: Sendable {
+    /// Longest response message, in bytes; a longer one ends the call with RESOURCE_EXHAUSTED. Default 4 MiB, as gRPC.
+    public var maxMessageByteCount = 4 << 20
+    public var http2 = HTTP2Configuration()
+    public var keepAlive = KeepAliveConfiguration()
+    /// Time for one attempt to connect, settings exchange included. Default 5 s.
+    public var connectTimeout: Duration = .seconds(5)
+    /// Pause after the first failed attempt; each further one is 1.6 times longer, ±20 % at random. Default 50 ms.
+    public var initialBackoff: Duration = .milliseconds(50)
+    /// Longest pause between attempts. Default 5 s.
+    public var maxBackoff: Duration = .seconds(5)
+    /// Calls that may wait for a connection; further ones end with RESOURCE_EXHAUSTED. Default 10,000.
+    public var maxWaitingCallCount = 10_000
+
+    public init() {}
+}
+
+/// Options of one call.
+public struct CallOptions: Sendable {
+    /// From now until DEADLINE_EXCEEDED; `nil`: no limit of its own. A call made inside a handler ends at the handled
+    /// call's deadline, if that is sooner.
+    public var timeout: Duration?
+    /// Wait for a connection while there is none, instead of failing with UNAVAILABLE.
+    public var waitForReady: Bool
+    /// Custom headers.
+    public var metadata: Metadata
+
+    public init(timeout: Duration? = nil, waitForReady: Bool = false, metadata: Metadata = [:]) {
+        self.timeout = timeout
+        self.waitForReady = waitForReady
+        self.metadata = metadata
+    }
+}

@@ -1,0 +1,177 @@
+// What gRPC says in header blocks: the request's head, the response's head and trailers. Pure functions and values.
+
+/// The head of a request, as a server sees it.
+struct RequestHead {
+    var path: ArraySlice<UInt8> = []
+    var timeout: Duration?
+    var metadata = Metadata()
+    /// The answer, if the head alone decides it: an HTTP status and the gRPC status that goes with it.
+    var refusal: (httpStatus: Int, status: RPCStatus)?
+
+    init(_ headers: HeaderFields, _ range: Range<Int>) {
+        var isPost = false
+        var isGRPC = false
+        var encoding: ArraySlice<UInt8>?
+        var hasBadTimeout = false
+        for index in range {
+            let value = headers.value(index)
+            if headers.nameIs(index, ":method") {
+                isPost = headers.valueIs(index, "POST")
+            } else if headers.nameIs(index, ":path") {
+                path = value
+            } else if headers.nameIs(index, "content-type") {
+                isGRPC = ContentType.isGRPC(value)
+            } else if headers.nameIs(index, "grpc-timeout") {
+                timeout = GRPCTimeout.parse(value)
+                hasBadTimeout = timeout == nil
+            } else if headers.nameIs(index, "grpc-encoding") {
+                encoding = headers.valueIs(index, "identity") ? nil : value
+            } else if Self.isCustom(headers, index) {
+                metadata.appendReceived(headers.name(index), Array(value))
+            }
+        }
+        if !isPost {
+            refusal = (405, RPCStatus(.internal, "gRPC is POST only"))
+        } else if !isGRPC {
+            refusal = (415, RPCStatus(.internal, "content-type is not application/grpc"))
+        } else if let encoding {
+            let name = String(decoding: encoding.prefix(32), as: UTF8.self)
+            refusal = (200, RPCStatus(.unimplemented, "message encoding \(name) is not supported"))
+        } else if hasBadTimeout {
+            refusal = (200, RPCStatus(.internal, "malformed grpc-timeout"))
+        }
+    }
+
+    private static func isCustom(_ headers: HeaderFields, _ index: Int) -> Bool {
+        let name = headers.bytes[headers.fields[index].name]
+        guard let first = name.first, first != UInt8(ascii: ":") else { return false }
+        if headers.nameIs(index, "te") || headers.nameIs(index, "grpc-accept-encoding") { return false }
+        return !Metadata.isReserved(String(decoding: name, as: UTF8.self))
+    }
+}
+
+enum ContentType {
+    /// `application/grpc`, with or without `+proto` and parameters. Another codec (`+json`) is not ours.
+    static func isGRPC(_ value: ArraySlice<UInt8>) -> Bool {
+        let known = "application/grpc".utf8
+        guard value.starts(with: known) else { return false }
+        let rest = value.dropFirst(known.count).prefix { $0 != UInt8(ascii: ";") }
+        return rest.isEmpty || rest.elementsEqual("+proto".utf8)
+    }
+}
+
+/// The receiving side of a response's header blocks: idle → open (head) → closed (trailers). Closed is final.
+struct ResponseHeads {
+    enum Action: Equatable {
+        /// Interim (1xx) or ignored.
+        case nothing
+        case initialMetadata(Metadata)
+        /// The call's status, by trailers or by a head that is none of gRPC's. The stream is of no more use.
+        case finish(RPCStatus)
+    }
+
+    private enum State { case idle, open, closed }
+    private var state = State.idle
+
+    var isOpen: Bool { state == .open }
+
+    mutating func receive(_ headers: HeaderFields, _ range: Range<Int>, endStream: Bool) -> Action {
+        var httpStatus: Int?
+        var isGRPC = false
+        var code: StatusCode?
+        var hasStatus = false
+        var message = ""
+        var details: [UInt8]?
+        var metadata = Metadata()
+        for index in range {
+            let value = headers.value(index)
+            if headers.nameIs(index, ":status") {
+                httpStatus = HeaderFields.number(value) ?? 0
+            } else if headers.nameIs(index, "content-type") {
+                isGRPC = ContentType.isGRPC(value)
+            } else if headers.nameIs(index, "grpc-status") {
+                hasStatus = true
+                code = HeaderFields.number(value).flatMap(StatusCode.init(rawValue:)) ?? .unknown
+            } else if headers.nameIs(index, "grpc-message") {
+                message = PercentEncoding.decode(value)
+            } else if headers.nameIs(index, "grpc-status-details-bin") {
+                details = Base64.decode(value)
+            } else {
+                let name = headers.name(index)
+                if !Metadata.isReserved(name), !name.hasPrefix("grpc-") {
+                    metadata.appendReceived(name, Array(value))
+                }
+            }
+        }
+        if state == .closed { return .nothing }
+        if state == .idle, let httpStatus, (100..<200).contains(httpStatus), !endStream { return .nothing }
+        if hasStatus, endStream || state == .open {
+            state = .closed
+            return .finish(
+                RPCStatus(code ?? .unknown, message, detailsBytes: details, metadata: metadata))
+        }
+        guard state == .idle else {
+            state = .closed
+            return .finish(RPCStatus(.internal, "trailers without grpc-status", metadata: metadata))
+        }
+        guard httpStatus == 200 else {
+            state = .closed
+            return .finish(RPCStatus(StatusCode(httpStatus: httpStatus ?? 0), "HTTP status \(httpStatus ?? 0)"))
+        }
+        guard isGRPC, !endStream else {
+            state = .closed
+            let message = endStream ? "an answer without grpc-status" : "content-type is not application/grpc"
+            return .finish(RPCStatus(.unknown, message))
+        }
+        state = .open
+        return .initialMetadata(metadata)
+    }
+}
+
+/// The header blocks that we send.
+enum GRPCHeaders {
+    static let plainResponse = HeaderFields([":status": "200", "content-type": "application/grpc"])
+    static let okTrailers = HeaderFields(["grpc-status": "0"])
+
+    static func response(_ metadata: Metadata) -> HeaderFields {
+        if metadata.isEmpty { return plainResponse }
+        var headers = plainResponse
+        headers.append(metadata)
+        return headers
+    }
+
+    static func trailers(_ status: RPCStatus, _ metadata: Metadata) -> HeaderFields {
+        if status.code == .ok, metadata.isEmpty, status.metadata.isEmpty, status.detailsBytes == nil { return okTrailers }
+        var headers = HeaderFields()
+        appendStatus(status, metadata, to: &headers)
+        return headers
+    }
+
+    /// One block that is head and trailers at once.
+    static func trailersOnly(_ status: RPCStatus, httpStatus: Int = 200, _ metadata: Metadata = [:]) -> HeaderFields {
+        var headers = HeaderFields([":status": String(httpStatus), "content-type": "application/grpc"])
+        appendStatus(status, metadata, to: &headers)
+        if status.code == .unimplemented { headers.append("grpc-accept-encoding", "identity".utf8) }
+        return headers
+    }
+
+    static func request(path: String, authority: String, timeout: Duration?, _ metadata: Metadata) -> HeaderFields {
+        var headers = HeaderFields([":method": "POST", ":scheme": "http"])
+        headers.append(":path", path.utf8)
+        headers.append(":authority", authority.utf8)
+        headers.append("te", "trailers".utf8)
+        headers.append("content-type", "application/grpc".utf8)
+        headers.append("user-agent", "grpc-swift-vomma/1".utf8)
+        if let timeout { headers.append("grpc-timeout", GRPCTimeout.format(timeout)) }
+        headers.append(metadata)
+        return headers
+    }
+
+    private static func appendStatus(_ status: RPCStatus, _ metadata: Metadata, to headers: inout HeaderFields) {
+        headers.append("grpc-status", String(status.code.rawValue).utf8)
+        if !status.message.isEmpty { headers.append("grpc-message", PercentEncoding.encode(status.message)) }
+        if let details = status.detailsBytes { headers.append("grpc-status-details-bin", Base64.encode(details)) }
+        headers.append(metadata)
+        headers.append(status.metadata)
+    }
+}

@@ -1,0 +1,235 @@
+internal import Logging
+internal import NIOCore
+
+/// The NIO shell around one `HTTP2Session`: reads, writes, keep-alive, flood limit. The two roles subclass it.
+///
+/// Everything runs on `loop`. Bytes are handed to the session as they come; output is produced once per wake-up, after
+/// all reads (this batching is worth a factor on many small calls), and only while the socket takes it.
+class HTTP2Connection: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    /// Bytes produced at once before they are given to the socket.
+    private static let outputByteCount = 256 << 10
+
+    let session: HTTP2Session
+    let loop: any EventLoop
+    let executor: EventLoopExecutor
+    let log: Logger
+    private let keepAlive: KeepAliveConfiguration
+    private(set) var context: ChannelHandlerContext?
+    /// The peer's SETTINGS came.
+    private(set) var isEstablished = false
+    private(set) var lastRead: NIODeadline
+    private(set) var openedAt: NIODeadline
+    private var pingedAt: NIODeadline?
+    private var flood: TokenBucket
+    private var ticker: RepeatedTask?
+    private var output = ByteBuffer()
+    private var isReading = false
+    private var isFlushing = false
+    private var isFlushScheduled = false
+    private var isEnding = false
+
+    init(
+        _ role: HTTP2Session.Role, _ http2: HTTP2Configuration, keepAlive: KeepAliveConfiguration, loop: any EventLoop,
+        log: Logger
+    ) throws {
+        session = try HTTP2Session(role, http2)
+        self.loop = loop
+        self.log = log
+        self.keepAlive = keepAlive
+        executor = EventLoopExecutor(loop)
+        lastRead = .now()
+        openedAt = lastRead
+        flood = TokenBucket(capacity: http2.maxControlFrameBurst, perSecond: http2.maxControlFramesPerSecond)
+    }
+
+    // MARK: - For the roles
+
+    /// Handles one event; `input` are the bytes that `.data` ranges refer to.
+    func handle(_ event: HTTP2Session.Event, input: UnsafeRawBufferPointer) {}
+    /// The transport is gone: every call on it has to end. Called once.
+    func connectionLost(_ reason: String) {}
+    /// Called about once a second, or sooner if a configured time is shorter.
+    func tick(now: NIODeadline) {}
+    /// Whether calls are in flight.
+    var isBusy: Bool { false }
+    /// The shortest of the times that `tick` has to observe.
+    var tickGranularity: Duration { min(keepAlive.interval, keepAlive.timeout) }
+
+    // MARK: - Channel events
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        if context.channel.isActive { start() }
+    }
+
+    func channelActive(context: ChannelHandlerContext) { start() }
+
+    private func start() {
+        guard ticker == nil else { return }
+        lastRead = .now()
+        openedAt = lastRead
+        let interval = TimeAmount(min(max(tickGranularity / 2, .milliseconds(10)), .seconds(1)))
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        ticker = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in bound.value.ticked() }
+        flush()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let buffer = unwrapInboundIn(data)
+        isReading = true
+        lastRead = .now()
+        pingedAt = nil
+        unsafe buffer.withUnsafeReadableBytes { bytes in
+            do throws(HTTP2Session.Failure) {
+                unsafe try session.receive(bytes)
+                unsafe dispatchEvents(input: bytes)
+            } catch {
+                unsafe dispatchEvents(input: bytes)
+                session.terminate(.protocolError)
+                log.debug("HTTP/2 input refused", metadata: ["reason": "\(error.reason)"])
+                flush()
+                close("HTTP/2 input refused: \(error.reason)")
+            }
+        }
+        if session.controlFrameCount > 0 {
+            let count = session.controlFrameCount
+            session.controlFrameCount = 0
+            if !flood.take(count, now: lastRead) {
+                session.terminate(.enhanceYourCalm)
+                log.debug("control frame flood")
+            }
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
+        flush()
+        context.fireChannelReadComplete()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable { flush() }
+        context.fireChannelWritabilityChanged()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        log.debug("connection failed", metadata: ["error": "\(error)"])
+        close("connection failed: \(error)")
+    }
+
+    func channelInactive(context: ChannelHandlerContext) { lose("connection closed") }
+
+    func handlerRemoved(context: ChannelHandlerContext) { lose("connection closed") }
+
+    // MARK: - Output
+
+    /// Has output produced at the end of this wake-up. Call after any action on the session.
+    func scheduleFlush() {
+        guard !isReading, !isFlushing, !isFlushScheduled, context != nil else { return }
+        isFlushScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        loop.execute {
+            bound.value.isFlushScheduled = false
+            bound.value.flush()
+        }
+    }
+
+    func flush() {
+        guard !isFlushing, let context, context.channel.isActive else { return }
+        isFlushing = true
+        defer { isFlushing = false }
+        var again = true
+        while again {
+            output.clear(minimumCapacity: 4096)
+            let hasMore: Bool
+            do throws(HTTP2Session.Failure) {
+                hasMore = try session.produce(into: &output, limit: Self.outputByteCount)
+            } catch {
+                close("HTTP/2 output failed: \(error.reason)")
+                return
+            }
+            // The buffer is unique again once the socket has taken it, so its storage is used over and over.
+            if output.readableBytes > 0 { context.writeAndFlush(wrapOutboundOut(output), promise: nil) }
+            unsafe dispatchEvents(input: UnsafeRawBufferPointer(start: nil, count: 0))
+            again = self.context != nil && context.channel.isWritable && (hasMore || session.wantsWrite)
+        }
+        if session.isOver, !isEnding {
+            isEnding = true
+            // Behind everything that the socket has not taken yet.
+            let bound = NIOLoopBound(self, eventLoop: loop)
+            context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
+                bound.value.close("the connection was ended")
+            }
+        }
+    }
+
+    private func dispatchEvents(input: UnsafeRawBufferPointer) {
+        var index = 0
+        while index < session.events.count {
+            let event = session.events[index]
+            if event == .settings { isEstablished = true }
+            unsafe handle(event, input: input)
+            index += 1
+        }
+        session.clearEvents()
+    }
+
+    // MARK: - End
+
+    /// Closes the socket; calls in flight end with UNAVAILABLE.
+    func close(_ reason: String) {
+        guard let context else { return }
+        lose(reason)
+        context.close(promise: nil)
+    }
+
+    private func lose(_ reason: String) {
+        guard context != nil else { return }
+        context = nil
+        ticker?.cancel()
+        ticker = nil
+        connectionLost(reason)
+    }
+
+    private func ticked() {
+        guard context != nil else { return }
+        let now = NIODeadline.now()
+        if let pingedAt {
+            if now - pingedAt > TimeAmount(keepAlive.timeout) {
+                close("no answer to keep-alive")
+                return
+            }
+        } else if isBusy, now - lastRead > TimeAmount(keepAlive.interval) {
+            pingedAt = now
+            session.ping()
+        }
+        tick(now: now)
+        flush()
+    }
+}
+
+/// A token bucket over a monotonic clock that is passed in.
+struct TokenBucket {
+    private let capacity: Double
+    private let perNanosecond: Double
+    private var tokens: Double
+    private var last: NIODeadline?
+
+    init(capacity: Int, perSecond: Int) {
+        self.capacity = Double(capacity)
+        perNanosecond = Double(perSecond) / 1e9
+        tokens = Double(capacity)
+    }
+
+    /// Whether so many tokens were there. When not, the bucket is empty afterwards.
+    mutating func take(_ count: Int, now: NIODeadline) -> Bool {
+        if let last { tokens = min(capacity, tokens + Double((now - last).nanoseconds) * perNanosecond) }
+        last = now
+        tokens -= Double(count)
+        defer { tokens = max(0, tokens) }
+        return tokens >= 0
+    }
+}

@@ -1,0 +1,253 @@
+internal import CNGHTTP2
+internal import NIOCore
+
+/// What libnghttp2 calls. Each only notes what happened; none calls back into the owner.
+///
+/// The functions are formed here, outside any actor: a C callback formed in isolated code traps on another thread. The
+/// `userData` they get is the unretained `HTTP2Session`, which outlives every call it makes into nghttp2.
+enum HTTP2Callbacks {
+    static func install(_ callbacks: OpaquePointer) {
+        unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { _, frame, userData in
+            guard let session = unsafe session(userData), let frame = unsafe frame else { return 0 }
+            unsafe session.beginHeaders(frame.pointee)
+            return 0
+        }
+        unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks) {
+            _, _, name, nameCount, value, valueCount, _, userData in
+            guard let session = unsafe session(userData) else { return 0 }
+            unsafe session.header(
+                UnsafeBufferPointer(start: name, count: nameCount), UnsafeBufferPointer(start: value, count: valueCount))
+            return 0
+        }
+        unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks) { _, frame, userData in
+            guard let session = unsafe session(userData), let frame = unsafe frame else { return 0 }
+            unsafe session.frameReceived(frame.pointee)
+            return 0
+        }
+        unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) { _, _, id, bytes, count, userData in
+            guard let session = unsafe session(userData), let bytes = unsafe bytes else { return 0 }
+            unsafe session.dataReceived(id, bytes, count)
+            return 0
+        }
+        unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks) { _, id, code, userData in
+            guard let session = unsafe session(userData) else { return 0 }
+            session.streamClosed(id, HTTP2ErrorCode(rawValue: code))
+            return 0
+        }
+        unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { _, frame, userData in
+            guard let session = unsafe session(userData), let frame = unsafe frame else { return 0 }
+            unsafe session.frameSent(frame.pointee.hd)
+            return 0
+        }
+        unsafe nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks) { _, frame, _, userData in
+            guard let session = unsafe session(userData), let frame = unsafe frame else { return 0 }
+            unsafe session.frameNotSent(frame.pointee)
+            return 0
+        }
+        unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks) { _, frame, head, count, source, userData in
+            guard let session = unsafe session(userData), let frame = unsafe frame, let head = unsafe head,
+                let source = unsafe source, let slot = unsafe slot(source)
+            else { return Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue) }
+            return unsafe session.sendData(slot, id: frame.pointee.hd.stream_id, head: head, count: count)
+        }
+    }
+
+    /// The data provider of every stream.
+    static let read: nghttp2_data_source_read_callback = { _, id, _, count, flags, source, userData in
+        guard let session = unsafe session(userData), let flags = unsafe flags, let source = unsafe source,
+            let slot = unsafe slot(source)
+        else { return Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue) }
+        return unsafe session.readData(slot, id: id, limit: count, flags: flags)
+    }
+}
+
+private func session(_ userData: UnsafeMutableRawPointer?) -> HTTP2Session? {
+    unsafe userData.map { unsafe Unmanaged<HTTP2Session>.fromOpaque($0).takeUnretainedValue() }
+}
+
+private func slot(_ source: UnsafeMutablePointer<nghttp2_data_source>) -> Int? {
+    unsafe source.pointee.ptr.map { Int(bitPattern: $0) - 1 }
+}
+
+extension HTTP2Session {
+    /// The slot of a stream, if it has one.
+    private func slotOf(_ id: Int32) -> Int? {
+        unsafe nghttp2_session_get_stream_user_data(handle, id).map { Int(bitPattern: $0) - 1 }
+    }
+
+    private func reference(_ id: Int32) -> StreamReference? { slotOf(id).map { StreamReference(slot: $0, id: id) } }
+
+    // MARK: - Receiving
+
+    fileprivate func beginHeaders(_ frame: nghttp2_frame) {
+        let id = unsafe frame.hd.stream_id
+        if role == .server, slotOf(id) == nil {
+            let slot = claimSlot()
+            slots[slot].id = id
+            unsafe nghttp2_session_set_stream_user_data(handle, id, Self.userData(slot))
+        }
+        blockStart = headers.count
+        blockByteCount = 0
+        isBlockOversized = false
+        isBlockOpen = true
+    }
+
+    fileprivate func header(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
+        blockByteCount += name.count + value.count + 32
+        guard blockByteCount <= configuration.maxHeaderListByteCount else {
+            isBlockOversized = true
+            return
+        }
+        unsafe headers.append(name: name, value: value)
+    }
+
+    fileprivate func frameReceived(_ frame: nghttp2_frame) {
+        let head = unsafe frame.hd
+        let flags = UInt32(head.flags)
+        switch UInt32(head.type) {
+        case NGHTTP2_HEADERS.rawValue:
+            isBlockOpen = false
+            guard let stream = reference(head.stream_id) else { return }
+            let endStream = flags & NGHTTP2_FLAG_END_STREAM.rawValue != 0
+            if endStream { slots[stream.slot].isRemoteEnded = true }
+            let block = HeaderBlock(
+                fields: blockStart..<headers.count, endStream: endStream, isOversized: isBlockOversized,
+                isFirst: !slots[stream.slot].hasHead)
+            slots[stream.slot].hasHead = true
+            emit(.headers(stream, block))
+        case NGHTTP2_DATA.rawValue:
+            if flags & NGHTTP2_FLAG_END_STREAM.rawValue != 0 {
+                guard let stream = reference(head.stream_id) else { return }
+                slots[stream.slot].isRemoteEnded = true
+                emit(.endStream(stream))
+            } else if head.length == 0 {
+                controlFrameCount += 1
+            }
+        case NGHTTP2_SETTINGS.rawValue:
+            guard flags & NGHTTP2_FLAG_ACK.rawValue == 0 else { return }
+            controlFrameCount += 1
+            emit(.settings)
+        case NGHTTP2_PING.rawValue:
+            if flags & NGHTTP2_FLAG_ACK.rawValue != 0 { emit(.pingAnswered) } else { controlFrameCount += 1 }
+        case NGHTTP2_PRIORITY.rawValue:
+            controlFrameCount += 1
+        case NGHTTP2_GOAWAY.rawValue:
+            unsafe emit(.goAway(HTTP2ErrorCode(rawValue: frame.goaway.error_code)))
+        default: break
+        }
+    }
+
+    fileprivate func dataReceived(_ id: Int32, _ bytes: UnsafePointer<UInt8>, _ count: Int) {
+        receivedDataByteCount += count
+        guard let stream = reference(id), let inputBase = unsafe inputBase else { return }
+        // nghttp2 hands out parts of its input, never copies; `receive`'s caller relies on it.
+        let offset = unsafe bytes - inputBase
+        precondition(offset >= 0 && offset + count <= inputCount, "DATA lies in the input")
+        emit(.data(stream, offset..<offset + count))
+    }
+
+    fileprivate func streamClosed(_ id: Int32, _ code: HTTP2ErrorCode) {
+        guard let stream = reference(id) else { return }
+        close(stream, code)
+    }
+
+    private func close(_ stream: StreamReference, _ code: HTTP2ErrorCode) {
+        guard slots[stream.slot].id == stream.id, !slots[stream.slot].isClosed else { return }
+        slots[stream.slot].isClosed = true
+        slots[stream.slot].chunks.removeAll()
+        slots[stream.slot].current = nil
+        slots[stream.slot].queuedByteCount = 0
+        slots[stream.slot].trailers = nil
+        emit(.closed(stream, code))
+    }
+
+    // MARK: - Sending
+
+    fileprivate func frameSent(_ head: nghttp2_frame_hd) {
+        // Our status is out while the client still sends: tell it to stop, as RFC 9113 section 8.1 allows.
+        guard role == .server, UInt32(head.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0,
+            UInt32(head.type) == NGHTTP2_HEADERS.rawValue, let slot = slotOf(head.stream_id),
+            !slots[slot].isRemoteEnded
+        else { return }
+        let flags = UInt8(NGHTTP2_FLAG_NONE.rawValue)
+        unsafe nghttp2_submit_rst_stream(handle, flags, head.stream_id, HTTP2ErrorCode.noError.rawValue)
+    }
+
+    /// A request that could not be sent (GOAWAY came first, or it was cancelled in the queue) closes its stream.
+    fileprivate func frameNotSent(_ frame: nghttp2_frame) {
+        guard role == .client, unsafe UInt32(frame.hd.type) == NGHTTP2_HEADERS.rawValue else { return }
+        let id = unsafe frame.hd.stream_id
+        guard let slot = slots.firstIndex(where: { $0.id == id }) else { return }
+        close(StreamReference(slot: slot, id: id), .refusedStream)
+    }
+
+    fileprivate func readData(_ slot: Int, id: Int32, limit: Int, flags: UnsafeMutablePointer<UInt32>) -> Int {
+        guard slots[slot].id == id || slots[slot].id == 0 else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
+        let count = min(slots[slot].queuedByteCount, limit)
+        let isLast = slots[slot].isFinished && count == slots[slot].queuedByteCount
+        if count == 0, !isLast {
+            slots[slot].isDeferred = true
+            return Int(NGHTTP2_ERR_DEFERRED.rawValue)
+        }
+        if count > 0 { unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue }
+        slots[slot].promisedByteCount = count
+        if isLast {
+            unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
+            if let trailers = slots[slot].trailers {
+                slots[slot].trailers = nil
+                unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+                _ = unsafe withNameValues(trailers) { unsafe nghttp2_submit_trailer(handle, id, $0.baseAddress, $0.count) }
+            }
+        }
+        return count
+    }
+
+    fileprivate func sendData(_ slot: Int, id: Int32, head: UnsafePointer<UInt8>, count: Int) -> Int32 {
+        guard output.readableBytes < outputLimit else {
+            isOutputFull = true
+            return Int32(NGHTTP2_ERR_WOULDBLOCK.rawValue)
+        }
+        guard slots[slot].id == id, slots[slot].queuedByteCount >= count else {
+            return Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
+        }
+        unsafe output.writeBytes(UnsafeRawBufferPointer(start: head, count: 9))
+        var remaining = count
+        while remaining > 0 { remaining -= writeChunk(slot, atMost: remaining) }
+        slots[slot].queuedByteCount -= count
+        slots[slot].promisedByteCount = 0
+        if slots[slot].wantsWritable, slots[slot].queuedByteCount <= configuration.writeHighWaterMark / 2 {
+            slots[slot].wantsWritable = false
+            emit(.writable(StreamReference(slot: slot, id: id)))
+        }
+        return 0
+    }
+
+    /// Writes from the slot's first unsent chunk; returns the bytes written, or `limit` when none is left.
+    private func writeChunk(_ slot: Int, atMost limit: Int) -> Int {
+        if slots[slot].current == nil {
+            slots[slot].current = slots[slot].chunks.popFirst()
+            slots[slot].currentOffset = 0
+        }
+        guard let chunk = slots[slot].current else { return limit }
+        var offset = slots[slot].currentOffset
+        let end = min(chunk.byteCount, offset + limit)
+        let start = offset
+        while offset < min(chunk.headCount, end) {
+            output.writeInteger(UInt8(truncatingIfNeeded: chunk.head >> UInt64(8 * (chunk.headCount - 1 - offset))))
+            offset += 1
+        }
+        if offset < end {
+            _ = unsafe chunk.body.withUnsafeBytes { body in
+                unsafe output.writeBytes(
+                    UnsafeRawBufferPointer(rebasing: body[offset - chunk.headCount..<end - chunk.headCount]))
+            }
+        }
+        if end == chunk.byteCount {
+            slots[slot].current = nil
+            slots[slot].currentOffset = 0
+        } else {
+            slots[slot].currentOffset = end
+        }
+        return end - start
+    }
+}

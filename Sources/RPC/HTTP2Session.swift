@@ -1,0 +1,380 @@
+internal import CNGHTTP2
+internal import NIOCore
+
+/// One end of an HTTP/2 connection, without any I/O: bytes in become `events`, actions become bytes out.
+///
+/// Owns an `nghttp2_session`; the pointer never leaves this file and `HTTP2Session+Callbacks.swift`. Not Sendable: one
+/// connection, one thread at a time. The owner's loop is: `receive` bytes, handle each of `events`, `clearEvents`, act,
+/// `produce` bytes, and handle events again, for sending makes some too. Actions never run inside a callback.
+///
+/// Streams live in slots. A `StreamReference` stays valid until its owner has handled `.closed` and calls `release`;
+/// between the two every action on it is ignored, so that an owner need not know what the peer did meanwhile.
+@safe final class HTTP2Session {
+    enum Role { case server, client }
+
+    struct StreamReference: Hashable {
+        let slot: Int
+        let id: Int32
+    }
+
+    struct HeaderBlock: Equatable {
+        /// Which of `HTTP2Session.headers`.
+        var fields: Range<Int>
+        var endStream: Bool
+        /// Over the limit, and cut there.
+        var isOversized: Bool
+        /// The stream's first one.
+        var isFirst: Bool
+    }
+
+    enum Event: Equatable {
+        /// A complete header block.
+        case headers(StreamReference, HeaderBlock)
+        /// DATA: a range of the bytes given to the latest `receive`.
+        case data(StreamReference, Range<Int>)
+        /// The peer has ended its side with a DATA frame.
+        case endStream(StreamReference)
+        /// The stream is over, for the given reason. The last event of a stream.
+        case closed(StreamReference, HTTP2ErrorCode)
+        /// The stream's unsent bytes fell to the low-water mark, after `notifyWhenWritable`.
+        case writable(StreamReference)
+        /// The peer's SETTINGS came.
+        case settings
+        /// An answer to `ping`.
+        case pingAnswered
+        /// The peer accepts no new streams.
+        case goAway(HTTP2ErrorCode)
+    }
+
+    /// A connection-level failure: nothing more can be received or sent.
+    struct Failure: Error, Equatable {
+        let reason: String
+    }
+
+    /// A piece of an outgoing body: a few head bytes, first in the high bits, then the rest.
+    struct Chunk {
+        var head: UInt64 = 0
+        var headCount = 0
+        var body: [UInt8]
+        var byteCount: Int { headCount + body.count }
+
+        /// A gRPC message with its prefix.
+        init(message: [UInt8]) {
+            head = UInt64(message.count)
+            headCount = 5
+            body = message
+        }
+
+        init(_ bytes: [UInt8]) { body = bytes }
+    }
+
+    struct Slot {
+        var id: Int32 = 0
+        var isClosed = false
+        /// A header block of the peer's came.
+        var hasHead = false
+        /// The peer's END_STREAM came.
+        var isRemoteEnded = false
+        /// No chunk will follow those queued.
+        var isFinished = false
+        /// nghttp2 waits for `resume`.
+        var isDeferred = false
+        var wantsWritable = false
+        var chunks = FIFO<Chunk>()
+        var current: Chunk?
+        var currentOffset = 0
+        var queuedByteCount = 0
+        /// Bytes of a DATA frame that nghttp2 has begun and not yet had from us.
+        var promisedByteCount = 0
+        var trailers: HeaderFields?
+    }
+
+    let role: Role
+    let configuration: HTTP2Configuration
+    private(set) var events: [Event] = []
+    /// The fields that `.headers` events refer to, until `clearEvents`.
+    var headers = HeaderFields()
+    /// Control frames received so far (see `HTTP2Configuration.maxControlFrameBurst`).
+    var controlFrameCount = 0
+
+    let handle: OpaquePointer
+    var slots: [Slot] = []
+    private var freeSlots: [Int] = []
+
+    // The state of a header block in progress.
+    var blockStart = 0
+    var blockByteCount = 0
+    var isBlockOversized = false
+    var isBlockOpen = false
+
+    // The state of one `receive` or `produce`.
+    var inputBase: UnsafePointer<UInt8>?
+    var inputCount = 0
+    var receivedDataByteCount = 0
+    var output = ByteBuffer()
+    var outputLimit = 0
+    var isOutputFull = false
+
+    /// - Throws: `RPCError.sessionUnavailable` when libnghttp2 has no memory.
+    init(_ role: Role, _ configuration: HTTP2Configuration) throws(RPCError) {
+        guard let handle = unsafe makeHandle(role, configuration) else { throw .sessionUnavailable }
+        self.role = role
+        self.configuration = configuration
+        unsafe self.handle = handle
+        unsafe nghttp2_session_set_user_data(handle, Unmanaged.passUnretained(self).toOpaque())
+        guard submitSettings() else { throw .sessionUnavailable }
+    }
+
+    deinit { unsafe nghttp2_session_del(handle) }
+
+    private func submitSettings() -> Bool {
+        func entry(_ id: nghttp2_settings_id, _ value: Int) -> nghttp2_settings_entry {
+            nghttp2_settings_entry(settings_id: Int32(id.rawValue), value: UInt32(clamping: value))
+        }
+        var entries = [
+            entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, min(configuration.streamWindowByteCount, Int(Int32.max))),
+            entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, configuration.maxHeaderListByteCount),
+        ]
+        switch role {
+        case .server: entries.append(entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, configuration.maxConcurrentStreamCount))
+        case .client: entries.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
+        }
+        let settings = unsafe nghttp2_submit_settings(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), entries, entries.count)
+        let window = Int32(clamping: max(configuration.connectionWindowByteCount, 65_535))
+        let windowSize = unsafe nghttp2_session_set_local_window_size(handle, 0, 0, window)
+        return settings == 0 && windowSize == 0
+    }
+
+    // MARK: - Bytes in, bytes out
+
+    /// Takes bytes from the peer and appends to `events`. What the peer does wrong becomes a reset or a GOAWAY that
+    /// `produce` sends, after which `isOver`.
+    /// - Throws: `Failure` when the bytes are not HTTP/2 at all, or flood us.
+    func receive(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
+        guard let base = bytes.baseAddress else { return }
+        let count = bytes.count
+        unsafe inputBase = base.assumingMemoryBound(to: UInt8.self)
+        inputCount = count
+        let result = unsafe nghttp2_session_mem_recv(handle, inputBase, count)
+        unsafe inputBase = nil
+        if receivedDataByteCount > 0 {
+            unsafe nghttp2_session_consume_connection(handle, receivedDataByteCount)
+            receivedDataByteCount = 0
+        }
+        if result < 0 { throw failure(Int32(clamping: result)) }
+    }
+
+    /// Appends bytes to send until about `limit` are in the buffer. Returns whether more are ready.
+    func produce(into buffer: inout ByteBuffer, limit: Int) throws(Failure) -> Bool {
+        swap(&output, &buffer)
+        defer { swap(&output, &buffer) }
+        outputLimit = limit
+        isOutputFull = false
+        while output.readableBytes < limit {
+            var bytes: UnsafePointer<UInt8>?
+            let count = unsafe nghttp2_session_mem_send(handle, &bytes)
+            if count < 0 { throw failure(Int32(clamping: count)) }
+            // With NO_COPY data, 0 also comes when our own callback said "full": that is not the end.
+            if count == 0 { return isOutputFull }
+            unsafe output.writeBytes(UnsafeRawBufferPointer(start: bytes, count: count))
+        }
+        return wantsWrite
+    }
+
+    var wantsWrite: Bool { unsafe nghttp2_session_want_write(handle) != 0 }
+
+    /// Neither side has anything left to say: the owner closes the connection.
+    var isOver: Bool { unsafe nghttp2_session_want_read(handle) == 0 && nghttp2_session_want_write(handle) == 0 }
+
+    /// Forgets handled events, and the headers they refer to.
+    func clearEvents() {
+        guard !events.isEmpty else { return }
+        events.removeAll(keepingCapacity: true)
+        headers.removeFirst(isBlockOpen ? blockStart : headers.count)
+        blockStart = 0
+    }
+
+    func emit(_ event: Event) { events.append(event) }
+
+    // MARK: - Actions
+
+    /// Opens a stream (client). The body follows by `enqueue` and `finish`.
+    func request(_ fields: HeaderFields) throws(Failure) -> StreamReference {
+        let slot = claimSlot()
+        let id = unsafe withNameValues(fields) { nameValues in
+            unsafe withProvider(slot) { provider in
+                unsafe nghttp2_submit_request(
+                    handle, nil, nameValues.baseAddress, nameValues.count, provider, Self.userData(slot))
+            }
+        }
+        guard id > 0 else {
+            freeSlots.append(slot)
+            throw failure(id)
+        }
+        slots[slot].id = id
+        return StreamReference(slot: slot, id: id)
+    }
+
+    /// Answers a request (server). Without a body the block also ends the stream.
+    func respond(_ stream: StreamReference, _ fields: HeaderFields, hasBody: Bool) {
+        guard isOpen(stream) else { return }
+        _ = unsafe withNameValues(fields) { nameValues in
+            unsafe withProvider(stream.slot) { provider in
+                unsafe nghttp2_submit_response(
+                    handle, stream.id, nameValues.baseAddress, nameValues.count, hasBody ? provider : nil)
+            }
+        }
+    }
+
+    /// Queues a piece of the body. Nothing bounds the queue here: see `queuedByteCount`.
+    func enqueue(_ stream: StreamReference, _ chunk: Chunk) {
+        guard isOpen(stream), !slots[stream.slot].isFinished else { return }
+        if slots[stream.slot].queuedByteCount == 0 {
+            slots[stream.slot].current = chunk
+            slots[stream.slot].currentOffset = 0
+        } else {
+            slots[stream.slot].chunks.append(chunk)
+        }
+        slots[stream.slot].queuedByteCount += chunk.byteCount
+        resume(stream)
+    }
+
+    /// Ends our side after what is queued: with trailers if given (server), else by END_STREAM on the last DATA.
+    func finish(_ stream: StreamReference, trailers: HeaderFields?) {
+        guard isOpen(stream), !slots[stream.slot].isFinished else { return }
+        slots[stream.slot].isFinished = true
+        slots[stream.slot].trailers = trailers
+        resume(stream)
+    }
+
+    /// Drops queued chunks that are wholly unsent. `false`: one is half sent, so that only `reset` can end the stream.
+    func discardUnsent(_ stream: StreamReference) -> Bool {
+        guard isOpen(stream) else { return true }
+        guard slots[stream.slot].promisedByteCount == 0, slots[stream.slot].currentOffset == 0 else { return false }
+        slots[stream.slot].chunks.removeAll()
+        slots[stream.slot].current = nil
+        slots[stream.slot].queuedByteCount = 0
+        return true
+    }
+
+    func reset(_ stream: StreamReference, _ code: HTTP2ErrorCode) {
+        guard isOpen(stream) else { return }
+        unsafe nghttp2_submit_rst_stream(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), stream.id, code.rawValue)
+    }
+
+    /// Credits bytes to the stream's window: the application has taken them.
+    func consume(_ stream: StreamReference, _ byteCount: Int) {
+        guard byteCount > 0, isOpen(stream) else { return }
+        unsafe nghttp2_session_consume_stream(handle, stream.id, byteCount)
+    }
+
+    /// Asks for one `.writable`, when the unsent bytes are at most half the high-water mark.
+    func notifyWhenWritable(_ stream: StreamReference) {
+        guard isOpen(stream) else { return }
+        slots[stream.slot].wantsWritable = true
+    }
+
+    func queuedByteCount(_ stream: StreamReference) -> Int { isOpen(stream) ? slots[stream.slot].queuedByteCount : 0 }
+
+    func ping() { unsafe nghttp2_submit_ping(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), nil) }
+
+    /// Tells clients to stop opening streams, without refusing those on their way (server). `goAway` follows later.
+    func submitShutdownNotice() { unsafe nghttp2_submit_shutdown_notice(handle) }
+
+    /// Accepts no stream beyond those begun.
+    func goAway(_ code: HTTP2ErrorCode) {
+        let last = unsafe nghttp2_session_get_last_proc_stream_id(handle)
+        unsafe nghttp2_submit_goaway(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), last, code.rawValue, nil, 0)
+    }
+
+    /// Sends GOAWAY and nothing more: `isOver` once it is produced.
+    func terminate(_ code: HTTP2ErrorCode) { unsafe nghttp2_session_terminate_session(handle, code.rawValue) }
+
+    /// Gives the slot back, after `.closed`.
+    func release(_ stream: StreamReference) {
+        guard slots[stream.slot].id == stream.id, slots[stream.slot].isClosed else { return }
+        slots[stream.slot] = Slot()
+        freeSlots.append(stream.slot)
+    }
+
+    /// Slots in use; for invariants in tests.
+    var liveStreamCount: Int { slots.count - freeSlots.count }
+
+    // MARK: - Slots
+
+    func claimSlot() -> Int {
+        if let slot = freeSlots.popLast() { return slot }
+        slots.append(Slot())
+        return slots.count - 1
+    }
+
+    /// Whether actions on the stream still have an effect.
+    func isOpen(_ stream: StreamReference) -> Bool {
+        slots[stream.slot].id == stream.id && !slots[stream.slot].isClosed
+    }
+
+    private func resume(_ stream: StreamReference) {
+        guard slots[stream.slot].isDeferred else { return }
+        slots[stream.slot].isDeferred = false
+        unsafe nghttp2_session_resume_data(handle, stream.id)
+    }
+
+    /// A slot as nghttp2's opaque pointer; 1 more than its index, for `nil` means none.
+    static func userData(_ slot: Int) -> UnsafeMutableRawPointer? { unsafe UnsafeMutableRawPointer(bitPattern: slot + 1) }
+
+    // MARK: - nghttp2
+
+    /// The fields as nghttp2 wants them, valid inside `body`; it copies them.
+    func withNameValues<Result>(_ fields: HeaderFields, _ body: (UnsafeBufferPointer<nghttp2_nv>) -> Result) -> Result {
+        unsafe fields.bytes.withUnsafeBufferPointer { bytes in
+            unsafe withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: fields.count) { nameValues in
+                // Never written through: nghttp2 declares the pointers mutable, and copies.
+                let base = unsafe UnsafeMutablePointer(mutating: bytes.baseAddress)
+                for (index, field) in fields.fields.enumerated() {
+                    unsafe nameValues.initializeElement(
+                        at: index,
+                        to: nghttp2_nv(
+                            name: base.map { unsafe $0 + field.name.lowerBound },
+                            value: base.map { unsafe $0 + field.value.lowerBound },
+                            namelen: field.name.count, valuelen: field.value.count,
+                            flags: UInt8(NGHTTP2_NV_FLAG_NONE.rawValue)))
+                }
+                return unsafe body(UnsafeBufferPointer(nameValues))
+            }
+        }
+    }
+
+    private func withProvider<Result>(
+        _ slot: Int, _ body: (UnsafePointer<nghttp2_data_provider>) -> Result
+    ) -> Result {
+        var provider = unsafe nghttp2_data_provider(
+            source: nghttp2_data_source(ptr: Self.userData(slot)), read_callback: HTTP2Callbacks.read)
+        return unsafe withUnsafePointer(to: &provider) { unsafe body($0) }
+    }
+
+    private func failure(_ code: Int32) -> Failure { Failure(reason: unsafe String(cString: nghttp2_strerror(code))) }
+}
+
+/// Makes the nghttp2 session with our options and callbacks; `nil` without memory.
+private func makeHandle(_ role: HTTP2Session.Role, _ configuration: HTTP2Configuration) -> OpaquePointer? {
+    var callbacks: OpaquePointer?
+    var option: OpaquePointer?
+    guard unsafe nghttp2_session_callbacks_new(&callbacks) == 0, let callbacks = unsafe callbacks else { return nil }
+    defer { unsafe nghttp2_session_callbacks_del(callbacks) }
+    guard unsafe nghttp2_option_new(&option) == 0, let option = unsafe option else { return nil }
+    defer { unsafe nghttp2_option_del(option) }
+    unsafe HTTP2Callbacks.install(callbacks)
+    unsafe nghttp2_option_set_no_auto_window_update(option, 1)
+    // Answers to PING and SETTINGS that a peer makes us queue while it does not read.
+    unsafe nghttp2_option_set_max_outbound_ack(option, 1000)
+    unsafe nghttp2_option_set_max_settings(option, 32)
+    // Rapid reset (CVE-2023-44487): this many RST_STREAM at once, then this many a second.
+    unsafe nghttp2_option_set_stream_reset_rate_limit(option, 1000, 200)
+    var handle: OpaquePointer?
+    let result =
+        switch role {
+        case .server: unsafe nghttp2_session_server_new2(&handle, callbacks, nil, option)
+        case .client: unsafe nghttp2_session_client_new2(&handle, callbacks, nil, option)
+        }
+    return unsafe result == 0 ? handle : nil
+}

@@ -1,0 +1,111 @@
+// gRPC's length-prefixed messages, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md: one byte "compressed",
+// four bytes length (big-endian), then the message. Pure value types, driven by bytes.
+
+/// Cuts a stream of bytes, in whatever pieces it comes, into messages.
+struct Deframer {
+    /// Longest message let through, in bytes.
+    let maxMessageByteCount: Int
+    private var prefix: UInt64 = 0
+    private var prefixCount = 0
+    private var body: [UInt8] = []
+    private var remaining = 0
+
+    init(maxMessageByteCount: Int) { self.maxMessageByteCount = maxMessageByteCount }
+
+    /// Whether the bytes so far end between two messages, as a stream must.
+    var isBetweenMessages: Bool { prefixCount == 0 }
+
+    /// Takes bytes and calls `deliver` with each message they complete.
+    ///
+    /// Memory is bounded by `maxMessageByteCount` and grows with what has really come, not with what a prefix announces.
+    /// - Throws: RESOURCE_EXHAUSTED for a longer message, INTERNAL for a compressed one or a bad flag. No further bytes
+    ///   may be given then.
+    mutating func append(_ input: UnsafeRawBufferPointer, deliver: ([UInt8]) -> Void) throws(RPCStatus) {
+        var input = unsafe input[...]
+        while true {
+            while prefixCount < 5 {
+                guard let byte = unsafe input.popFirst() else { return }
+                prefix = prefix << 8 | UInt64(byte)
+                prefixCount += 1
+                if prefixCount == 5 { try startBody() }
+            }
+            let take = unsafe min(remaining, input.count)
+            unsafe body.append(contentsOf: input.prefix(take))
+            unsafe input.removeFirst(take)
+            remaining -= take
+            guard remaining == 0 else { return }
+            let message = body
+            body = []
+            prefixCount = 0
+            prefix = 0
+            deliver(message)
+        }
+    }
+
+    private mutating func startBody() throws(RPCStatus) {
+        let flag = prefix >> 32
+        remaining = Int(prefix & 0xFFFF_FFFF)
+        guard flag == 0 else {
+            throw RPCStatus(.internal, flag == 1 ? "compressed message without grpc-encoding" : "bad message prefix")
+        }
+        guard remaining <= maxMessageByteCount else {
+            throw RPCStatus(
+                .resourceExhausted, "message of \(remaining) bytes, at most \(maxMessageByteCount) are accepted")
+        }
+        body.reserveCapacity(min(remaining, 64 << 10))
+    }
+}
+
+/// The receiving half of a gRPC stream: messages that wait for the application, and the flow-control credit they hold.
+///
+/// Credit rule: bytes of complete messages that wait are credited only when the application takes them; the bytes of the
+/// message being put together are credited at once while nothing waits, so that a message may be longer than the
+/// window. A sender is therefore ahead by at most one window and one message.
+struct InboundMessages {
+    private var deframer: Deframer
+    private var waiting = FIFO<[UInt8]>()
+    private var waitingByteCount = 0
+    private var uncredited = 0
+    /// The peer has sent its last byte.
+    private(set) var isEnded = false
+
+    init(maxMessageByteCount: Int) { deframer = Deframer(maxMessageByteCount: maxMessageByteCount) }
+
+    var count: Int { waiting.count }
+    /// Nothing waits and nothing more will come.
+    var isExhausted: Bool { isEnded && waiting.isEmpty }
+
+    /// Takes DATA. Returns the bytes to credit to the stream's window now.
+    mutating func receive(_ bytes: UnsafeRawBufferPointer) throws(RPCStatus) -> Int {
+        uncredited += bytes.count
+        var complete: [[UInt8]] = []
+        unsafe try deframer.append(bytes) { complete.append($0) }
+        for message in complete {
+            waitingByteCount += message.count + 5
+            waiting.append(message)
+        }
+        return creditIfIdle()
+    }
+
+    /// The peer's END_STREAM. Throws INTERNAL in the middle of a message.
+    mutating func end() throws(RPCStatus) {
+        isEnded = true
+        guard deframer.isBetweenMessages else { throw RPCStatus(.internal, "the stream ended inside a message") }
+    }
+
+    /// The next message and the bytes to credit for it, or `nil` while none waits.
+    mutating func take() -> (message: [UInt8], credit: Int)? {
+        guard let message = waiting.popFirst() else { return nil }
+        let byteCount = message.count + 5
+        waitingByteCount -= byteCount
+        let credit = min(byteCount, uncredited)
+        uncredited -= credit
+        return (message, credit + creditIfIdle())
+    }
+
+    private mutating func creditIfIdle() -> Int {
+        guard waiting.isEmpty else { return 0 }
+        defer { uncredited = 0 }
+        return uncredited
+    }
+}

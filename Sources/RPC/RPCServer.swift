@@ -1,0 +1,162 @@
+private import Glibc
+public import Logging
+internal import NIOCore
+internal import NIOPosix
+private import Synchronization
+
+/// A gRPC server: listens, and runs the handlers of its services.
+///
+/// `run()` is the whole life of it. `beginShutdown()` ends it gently: no new connections or calls, those accepted go on
+/// for at most `drainTimeout`. Cancelling the task of `run()` ends it at once: every call ends with UNAVAILABLE.
+/// Either way handlers' tasks are cancelled before `run()` returns.
+public final class RPCServer: Sendable {
+    private let configuration: RPCServerConfiguration
+    private let services: [any RPCService]
+    private let log: Logger
+    private let hasRun = Mutex(false)
+    private let port = OneShot<Result<Int, RPCError>>()
+    private let shutdown = OneShot<Void>()
+
+    public init(_ configuration: RPCServerConfiguration, services: [any RPCService], log: Logger) {
+        self.configuration = configuration
+        self.services = services
+        self.log = log
+    }
+
+    /// The port listened on, as soon as it is bound; with a configured port of 0, the one that the system chose.
+    /// Waits for `run()` to bind.
+    /// - Throws: what `run()` throws when it cannot bind; `RPCError.notRunning` when it ended before; `CancellationError`.
+    public var boundPort: Int {
+        get async throws {
+            guard let result = await port.wait() else { throw CancellationError() }
+            return try result.get()
+        }
+    }
+
+    /// Asks `run()` to drain and return. From any thread, any number of times.
+    public func beginShutdown() { shutdown.fire(()) }
+
+    /// Binds, and serves until shutdown is asked for or the task is cancelled.
+    /// - Throws: `RPCError`: `addressInUse`, `cannotBind`, `alreadyRan`, `duplicateMethod`.
+    public func run() async throws {
+        let isFirst = hasRun.withLock { hasRun in
+            defer { hasRun = true }
+            return !hasRun
+        }
+        guard isFirst else { throw RPCError.alreadyRan }
+        defer { port.fire(.failure(.notRunning)) }
+        let methods = try MethodTable(services)
+        let connections = ConnectionRegistry()
+        let handlers = ActivityCounter()
+        let environment = ServerConnection.Environment(
+            configuration: configuration, methods: methods, handlers: handlers)
+        let listener: any Channel
+        do throws(RPCError) {
+            listener = try await bind(environment, connections)
+        } catch {
+            port.fire(.failure(error))
+            throw error
+        }
+        let boundPort = listener.localAddress?.port ?? configuration.port
+        log.debug("listening", metadata: ["host": "\(configuration.host)", "port": "\(boundPort)"])
+        port.fire(.success(boundPort))
+        listener.closeFuture.whenComplete { _ in self.shutdown.fire(()) }
+        _ = await shutdown.wait()
+
+        listener.close(promise: nil)
+        if !Task.isCancelled {
+            connections.drain()
+            await wait(atMost: configuration.drainTimeout, cancellable: true) { connections.counter.whenIdle($0) }
+        }
+        connections.stop(RPCStatus(.unavailable, "the server is shutting down"))
+        // Closing is local and quick; handlers that ignore cancellation are not waited for beyond a second.
+        await wait(atMost: .seconds(1), cancellable: false) { done in
+            connections.counter.whenIdle { handlers.whenIdle(done) }
+        }
+        if handlers.count > 0 {
+            log.warning("handlers ignore their cancellation", metadata: ["count": "\(handlers.count)"])
+        }
+        try? await listener.closeFuture.get()
+    }
+
+    private func bind(
+        _ environment: ServerConnection.Environment, _ connections: ConnectionRegistry
+    ) async throws(RPCError) -> any Channel {
+        let log = log
+        let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .serverChannelOption(.backlog, value: 1024)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.maxMessagesPerRead, value: 8)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard connections.counter.count < environment.configuration.maxConnectionCount else {
+                        throw ChannelError.operationUnsupported
+                    }
+                    let peer = channel.remoteAddress.map { "\($0.ipAddress ?? "?"):\($0.port ?? 0)" } ?? "?"
+                    let connection = try ServerConnection(environment, peer: peer, loop: channel.eventLoop, log: log)
+                    connections.add(connection, channel)
+                    try channel.pipeline.syncOperations.addHandler(connection)
+                }
+            }
+        do {
+            return try await bootstrap.bind(host: configuration.host, port: configuration.port).get()
+        } catch let error as IOError where error.errnoCode == EADDRINUSE {
+            throw .addressInUse(host: configuration.host, port: configuration.port)
+        } catch {
+            throw .cannotBind(host: configuration.host, port: configuration.port, reason: "\(error)")
+        }
+    }
+
+    /// Waits for a callback, for a time, or (if `cancellable`) for the task's cancellation, whichever is first.
+    private func wait(atMost timeout: Duration, cancellable: Bool, _ start: (@escaping @Sendable () -> Void) -> Void) async {
+        let done = OneShot<Void>()
+        let timer = MultiThreadedEventLoopGroup.singleton.any().scheduleTask(in: TimeAmount(timeout)) { done.fire(()) }
+        start { done.fire(()) }
+        _ = cancellable ? await done.wait() : await done.waitUncancelled()
+        timer.cancel()
+    }
+}
+
+/// The open connections of one server, over all event loops.
+private final class ConnectionRegistry: Sendable {
+    let counter = ActivityCounter()
+    private let state = Mutex<State>(State())
+
+    private struct State {
+        var connections: [ObjectIdentifier: NIOLoopBound<ServerConnection>] = [:]
+        var isDraining = false
+    }
+
+    /// On the connection's loop.
+    func add(_ connection: ServerConnection, _ channel: any Channel) {
+        let id = ObjectIdentifier(connection)
+        let bound = NIOLoopBound(connection, eventLoop: channel.eventLoop)
+        counter.started()
+        let isLate = state.withLock { state in
+            state.connections[id] = bound
+            return state.isDraining
+        }
+        if isLate { channel.eventLoop.execute { bound.value.beginDrain() } }
+        channel.closeFuture.whenComplete { _ in
+            _ = self.state.withLock { $0.connections.removeValue(forKey: id) }
+            self.counter.finished()
+        }
+    }
+
+    func drain() {
+        let all = state.withLock { state in
+            state.isDraining = true
+            return Array(state.connections.values)
+        }
+        for bound in all { bound.eventLoop.execute { bound.value.beginDrain() } }
+    }
+
+    func stop(_ status: RPCStatus) {
+        let all = state.withLock { state in
+            state.isDraining = true
+            return Array(state.connections.values)
+        }
+        for bound in all { bound.eventLoop.execute { bound.value.stop(status) } }
+    }
+}

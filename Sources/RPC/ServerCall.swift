@@ -1,0 +1,229 @@
+internal import Logging
+internal import NIOCore
+
+/// One call on the server: the stream's state, the handler's task, and what they wait for from each other.
+///
+/// `@unchecked Sendable` as `StreamEndpoint` says; `onlyRequest` is set before the handler's task is made.
+final class ServerCall: StreamEndpoint, @unchecked Sendable {
+    private enum Phase {
+        /// No header sent. → answering, finished
+        case idle
+        /// Head sent, messages may follow. → finished
+        case answering
+        /// The status is queued, or the stream is gone: nothing more goes out. Final.
+        case finished
+    }
+
+    let method: RPCMethod
+    let context: CallContext
+    /// The request of a call with exactly one.
+    private(set) var onlyRequest: [UInt8] = []
+    private let stream: HTTP2Session.StreamReference
+    private let startedAt = ContinuousClock.now
+    /// `nil` once the stream is closed; breaks the cycle with the connection's table.
+    private var connection: ServerConnection?
+    private var phase = Phase.idle
+    private var inbound: InboundMessages
+    private var hasStarted = false
+    private var hasReturned = false
+    private var task: Task<Void, Never>?
+    private var timer: Scheduled<Void>?
+    /// Why the call ended early; what readers and writers throw from then on.
+    private var failure: RPCStatus?
+
+    init(
+        _ method: RPCMethod, _ context: CallContext, stream: HTTP2Session.StreamReference, connection: ServerConnection,
+        maxMessageByteCount: Int
+    ) {
+        self.method = method
+        self.context = context
+        self.stream = stream
+        self.connection = connection
+        inbound = InboundMessages(maxMessageByteCount: maxMessageByteCount)
+        super.init(loop: connection.loop)
+    }
+
+    // MARK: - From the connection, on the loop
+
+    /// The head was accepted: arms the deadline, and starts a handler that reads a stream.
+    func accept() {
+        if let deadline = context.deadline {
+            timer = loop.scheduleTask(in: TimeAmount(ContinuousClock.now.duration(to: deadline))) {
+                self.end(RPCStatus(.deadlineExceeded, "the deadline passed"))
+            }
+        }
+        if method.kind.requestIsStream { startHandler() }
+    }
+
+    func receive(_ bytes: UnsafeRawBufferPointer) {
+        guard phase != .finished else { return }
+        do throws(RPCStatus) {
+            let credit = unsafe try inbound.receive(bytes)
+            connection?.session.consume(stream, credit)
+        } catch {
+            end(error)
+            return
+        }
+        serveReader()
+    }
+
+    func receiveEnd() {
+        guard phase != .finished else { return }
+        do throws(RPCStatus) {
+            try inbound.end()
+        } catch {
+            end(error)
+            return
+        }
+        if method.kind.requestIsStream {
+            serveReader()
+        } else if inbound.count == 1, let (message, _) = inbound.take() {
+            onlyRequest = message
+            startHandler()
+        } else {
+            end(RPCStatus(.unimplemented, "\(inbound.count) requests, exactly 1 is expected"))
+        }
+    }
+
+    /// The stream is closed: by a reset, by its regular end, or with the connection.
+    func streamClosed(_ status: RPCStatus) {
+        end(status)
+        connection = nil
+    }
+
+    /// Ends the call with a status, whatever the handler is doing: it is sent if it still can be, the handler's task is
+    /// cancelled, and readers and writers throw it.
+    func end(_ status: RPCStatus) {
+        guard phase != .finished else { return }
+        failure = status
+        // What a slow client has not read must not stand before the status.
+        if let connection, phase == .answering, !connection.session.discardUnsent(stream) {
+            connection.session.reset(stream, .cancel)
+        }
+        send(status)
+        task?.cancel()
+        serveReader()
+        releaseWriters(status)
+    }
+
+    // MARK: - Handler
+
+    private func startHandler() {
+        guard !hasStarted, phase != .finished, let connection else { return }
+        hasStarted = true
+        connection.handlers.started()
+        // Task-locals bound here are inherited by the task.
+        if let deadline = context.deadline {
+            CallContext.$inheritedDeadline.withValue(deadline) { launch(connection) }
+        } else {
+            launch(connection)
+        }
+    }
+
+    private func launch(_ connection: ServerConnection) {
+        let handlers = connection.handlers
+        let log = connection.log
+        let started: Task<Void, Never> =
+            switch method.execution ?? connection.execution {
+            case .eventLoop:
+                Task.immediate(executorPreference: connection.executor) { await self.runHandler(handlers, log) }
+            case .sharedPool: Task { await self.runHandler(handlers, log) }
+            }
+        // A handler that never suspended is done already; one that was ended meanwhile has missed its cancellation.
+        if !hasReturned { task = started }
+        if phase == .finished { started.cancel() }
+    }
+
+    private func runHandler(_ handlers: ActivityCounter, _ log: Logger) async {
+        let status: RPCStatus
+        var response: [UInt8]?
+        do {
+            response = try await method.handle(self)
+            status = .ok
+        } catch {
+            status = Self.status(of: error, path: method.path, log)
+        }
+        if loop.inEventLoop {
+            handlerReturned(status, response)
+        } else {
+            loop.execute { [response] in self.handlerReturned(status, response) }
+        }
+        handlers.finished()
+    }
+
+    /// `response` is the one message of a call that has one.
+    private func handlerReturned(_ status: RPCStatus, _ response: [UInt8]?) {
+        hasReturned = true
+        task = nil
+        guard phase != .finished else { return }
+        if let response { _ = enqueue(response) }
+        send(status)
+    }
+
+    /// What a thrown error tells the caller. Unknown ones keep their text to themselves; it is logged, at a level above
+    /// what libraries use elsewhere, for otherwise nobody would ever see it.
+    private static func status(of error: any Error, path: String, _ log: Logger) -> RPCStatus {
+        switch error {
+        case let status as RPCStatus:
+            return status.code == .ok ? RPCStatus(.internal, "the handler threw OK") : status
+        case let convertible as any RPCStatusConvertible: return convertible.rpcStatus
+        case is CancellationError: return RPCStatus(.cancelled, "the handler was cancelled")
+        default:
+            log.warning("handler failed", metadata: ["path": "\(path)", "error": "\(error)"])
+            return RPCStatus(.unknown, "the handler failed")
+        }
+    }
+
+    /// Sends the status and finishes. Once.
+    private func send(_ status: RPCStatus) {
+        timer?.cancel()
+        timer = nil
+        let wasIdle = phase == .idle
+        phase = .finished
+        guard let connection else { return }
+        let trailing = context.response.trailing
+        if wasIdle {
+            var metadata = context.response.initial
+            metadata.append(contentsOf: trailing)
+            connection.session.respond(stream, GRPCHeaders.trailersOnly(status, metadata), hasBody: false)
+        } else {
+            connection.session.finish(stream, trailers: GRPCHeaders.trailers(status, trailing))
+        }
+        connection.scheduleFlush()
+        connection.onCallFinished?(method.path, status.code, ContinuousClock.now - startedAt)
+    }
+
+    // MARK: - StreamEndpoint
+
+    override func takeMessage() -> Result<[UInt8]?, RPCStatus>? {
+        if let failure { return .failure(failure) }
+        if let (message, credit) = inbound.take() {
+            connection?.session.consume(stream, credit)
+            connection?.scheduleFlush()
+            return .success(message)
+        }
+        if inbound.isExhausted { return .success(nil) }
+        return phase == .finished ? .failure(RPCStatus(.cancelled, "the call is over")) : nil
+    }
+
+    override func enqueue(_ message: [UInt8]) -> WriteOutcome {
+        guard phase != .finished, let connection else { return writability() }
+        if phase == .idle {
+            phase = .answering
+            connection.session.respond(stream, GRPCHeaders.response(context.response.initial), hasBody: true)
+        }
+        connection.session.enqueue(stream, HTTP2Session.Chunk(message: message))
+        connection.scheduleFlush()
+        return writability()
+    }
+
+    override func writability() -> WriteOutcome {
+        guard phase != .finished, let connection else {
+            return .failed(failure ?? RPCStatus(.cancelled, "the call is over"))
+        }
+        let highWaterMark = connection.session.configuration.writeHighWaterMark
+        return connection.session.queuedByteCount(stream) > highWaterMark ? .full : .proceed
+    }
+
+    override func writerParked() { connection?.session.notifyWhenWritable(stream) }
+}

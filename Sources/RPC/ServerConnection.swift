@@ -1,0 +1,193 @@
+internal import Logging
+internal import NIOCore
+
+/// One client's connection: gives each new stream to its method, and events to the calls.
+final class ServerConnection: HTTP2Connection {
+    /// What all connections of a server share; immutable.
+    struct Environment: Sendable {
+        let configuration: RPCServerConfiguration
+        let methods: MethodTable
+        let handlers: ActivityCounter
+    }
+
+    private enum DrainState {
+        case serving
+        /// The notice is sent; the final GOAWAY follows when the client has surely seen it.
+        case noticed
+        /// No new streams; the connection closes with its last call.
+        case leaving
+    }
+
+    let execution: HandlerExecution
+    let handlers: ActivityCounter
+    private let environment: Environment
+    private let peer: String
+    private var calls: [ServerCall?] = []
+    private var callCount = 0
+    private var idleSince: NIODeadline
+    private var drain = DrainState.serving
+
+    var onCallFinished: (@Sendable (String, StatusCode, Duration) -> Void)? { environment.configuration.onCallFinished }
+
+    init(_ environment: Environment, peer: String, loop: any EventLoop, log: Logger) throws {
+        self.environment = environment
+        self.peer = peer
+        execution = environment.configuration.execution
+        handlers = environment.handlers
+        idleSince = .now()
+        try super.init(
+            .server, environment.configuration.http2, keepAlive: environment.configuration.keepAlive, loop: loop,
+            log: log)
+    }
+
+    override var isBusy: Bool { callCount > 0 }
+
+    override var tickGranularity: Duration {
+        let configuration = environment.configuration
+        return min(super.tickGranularity, configuration.handshakeTimeout, configuration.maxConnectionIdle ?? .seconds(1))
+    }
+
+    override func handle(_ event: HTTP2Session.Event, input: UnsafeRawBufferPointer) {
+        switch event {
+        case .headers(let stream, let block):
+            if block.isFirst { begin(stream, block) }
+            // Trailers of a request mean nothing to gRPC, but they may end it.
+            if block.endStream { call(stream)?.receiveEnd() }
+        case .data(let stream, let range):
+            guard let call = call(stream) else { return }
+            unsafe call.receive(UnsafeRawBufferPointer(rebasing: input[range]))
+        case .endStream(let stream): call(stream)?.receiveEnd()
+        case .writable(let stream): call(stream)?.releaseWriters(nil)
+        case .closed(let stream, let code):
+            if let call = call(stream) {
+                calls[stream.slot] = nil
+                callCount -= 1
+                if callCount == 0 { idleSince = lastRead }
+                call.streamClosed(
+                    RPCStatus(code == .noError ? .cancelled : StatusCode(resetCode: code), "the client reset the stream"))
+            }
+            session.release(stream)
+            closeIfLeft()
+        case .pingAnswered:
+            if drain == .noticed { leave() }
+        case .settings, .goAway: break
+        }
+    }
+
+    override func connectionLost(_ reason: String) {
+        let lost = calls
+        calls = []
+        callCount = 0
+        for call in lost { call?.streamClosed(RPCStatus(.cancelled, reason)) }
+    }
+
+    override func tick(now: NIODeadline) {
+        let configuration = environment.configuration
+        if !isEstablished, now - openedAt > TimeAmount(configuration.handshakeTimeout) {
+            close("no HTTP/2 handshake")
+        } else if drain == .serving, callCount == 0, let idle = configuration.maxConnectionIdle,
+            now - max(idleSince, openedAt) > TimeAmount(idle)
+        {
+            beginDrain()
+        } else if drain == .noticed {
+            // A client that does not even answer a PING for a tick gets no further grace.
+            leave()
+        }
+    }
+
+    // MARK: - Drain
+
+    /// Refuses new streams in the way that loses none: notice, round trip, final GOAWAY. Calls in flight go on.
+    func beginDrain() {
+        guard drain == .serving else { return }
+        drain = .noticed
+        session.submitShutdownNotice()
+        session.ping()
+        flush()
+    }
+
+    /// Ends every call now, and the connection.
+    func stop(_ status: RPCStatus) {
+        for call in calls { call?.end(status) }
+        session.terminate(.noError)
+        flush()
+        close(status.message)
+    }
+
+    private func leave() {
+        drain = .leaving
+        session.goAway(.noError)
+        scheduleFlush()
+        closeIfLeft()
+    }
+
+    private func closeIfLeft() {
+        guard drain == .leaving, callCount == 0 else { return }
+        session.terminate(.noError)
+        scheduleFlush()
+    }
+
+    // MARK: - Calls
+
+    private func call(_ stream: HTTP2Session.StreamReference) -> ServerCall? {
+        stream.slot < calls.count ? calls[stream.slot] : nil
+    }
+
+    private func begin(_ stream: HTTP2Session.StreamReference, _ block: HTTP2Session.HeaderBlock) {
+        // A reset that came in the same read: nothing to start.
+        guard session.isOpen(stream) else { return }
+        if block.isOversized {
+            let limit = environment.configuration.http2.maxHeaderListByteCount
+            refuse(stream, 431, RPCStatus(.resourceExhausted, "headers of more than \(limit) bytes"))
+            return
+        }
+        let head = RequestHead(session.headers, block.fields)
+        if let (httpStatus, status) = head.refusal {
+            refuse(stream, httpStatus, status)
+            return
+        }
+        guard let method = environment.methods[head.path] else {
+            refuse(stream, 200, RPCStatus(.unimplemented, "unknown method"))
+            return
+        }
+        let context = CallContext(
+            path: method.path, metadata: head.metadata,
+            deadline: head.timeout.map { ContinuousClock.now + $0 }, peer: peer, response: ResponseMetadata())
+        let call = ServerCall(
+            method, context, stream: stream, connection: self,
+            maxMessageByteCount: environment.configuration.maxMessageByteCount)
+        while calls.count <= stream.slot { calls.append(nil) }
+        calls[stream.slot] = call
+        callCount += 1
+        call.accept()
+    }
+
+    private func refuse(_ stream: HTTP2Session.StreamReference, _ httpStatus: Int, _ status: RPCStatus) {
+        session.respond(stream, GRPCHeaders.trailersOnly(status, httpStatus: httpStatus), hasBody: false)
+        onCallFinished?("", status.code, .zero)
+    }
+}
+
+/// The methods by path. Looked up by bytes, without making a string for each call.
+struct MethodTable: Sendable {
+    private var buckets: [UInt64: [RPCMethod]] = [:]
+
+    init(_ services: [any RPCService]) throws(RPCError) {
+        for service in services {
+            for method in service.methods {
+                let key = Self.hash(method.path.utf8)
+                guard self[Array(method.path.utf8)[...]] == nil else { throw .duplicateMethod(path: method.path) }
+                buckets[key, default: []].append(method)
+            }
+        }
+    }
+
+    subscript(path: ArraySlice<UInt8>) -> RPCMethod? {
+        buckets[Self.hash(path)]?.first { $0.path.utf8.elementsEqual(path) }
+    }
+
+    /// FNV-1a. Keys are ours, so that nobody can choose colliding ones.
+    private static func hash(_ bytes: some Sequence<UInt8>) -> UInt64 {
+        bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    }
+}

@@ -1,0 +1,211 @@
+public import Logging
+public import RPC
+public import ServiceLifecycle
+public import Storage
+internal import Kernels
+internal import UnixSignals
+
+/// What a service consists of, beside what every process has.
+public struct ServiceParts: Sendable {
+    /// Served on the process's port, together with health and reflection.
+    public var rpc: [any RPCService]
+    /// Long-lived work: started before the server, stopped after it.
+    public var background: [any Service]
+    /// Where handlers run that do not say it themselves: `.sharedPool` for those that compute.
+    public var execution: HandlerExecution
+
+    public init(
+        rpc: [any RPCService], background: [any Service] = [], execution: HandlerExecution = .eventLoop
+    ) {
+        self.rpc = rpc
+        self.background = background
+        self.execution = execution
+    }
+}
+
+/// What every service gets from its process.
+public struct ServiceEnvironment: Sendable {
+    public let log: Logger
+    /// `nil` for a service that asked for no database.
+    public let pool: ConnectionPool?
+}
+
+/// One of Vomma's services, as its `main.swift` hands it to `ServiceProcess`.
+public protocol ServiceDefinition: Sendable {
+    /// `policy-service`: the executable's and the image's name.
+    static var name: String { get }
+    /// One sentence for `--help`.
+    static var summary: String { get }
+    static var defaultPort: Int { get }
+    static var needsDatabase: Bool { get }
+    /// Reads the service's own keys; faults are collected in `settings`.
+    init(settings: inout Settings)
+    /// Makes the parts; the database has been migrated.
+    func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts
+}
+
+/// Runs a service from its configuration to its end: reads the environment, connects and migrates the database, serves,
+/// and on SIGTERM or SIGINT drains the calls, then stops the background work, then closes the pool.
+public enum ServiceProcess<Definition: ServiceDefinition> {
+    /// Never returns. Exit code 0 after a graceful stop, 64 for bad arguments, 78 for a bad configuration, 1 otherwise.
+    public static func main() async -> Never {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        var settings = Settings()
+        let common = CommonSettings(&settings, port: Definition.defaultPort, needsDatabase: Definition.needsDatabase)
+        let definition = Definition(settings: &settings)
+        if arguments.contains("--help") || arguments.contains("-h") {
+            print(help(settings.descriptions))
+            exit(0)
+        }
+        if let first = arguments.first {
+            complain("unknown argument “\(first)”. \(Definition.name) is configured by environment variables: --help lists them.")
+            exit(64)
+        }
+        do {
+            try settings.validate()
+        } catch {
+            complain("\(error). --help lists the variables.")
+            exit(78)
+        }
+        var log = Logger(label: Definition.name) { StreamLogHandler.standardError(label: $0) }
+        log.logLevel = common.logLevel
+        do {
+            try await run(definition, common, log)
+            exit(0)
+        } catch {
+            complain("\(explain(error))")
+            exit(1)
+        }
+    }
+
+    private static func run(_ definition: Definition, _ common: CommonSettings, _ log: Logger) async throws {
+        var services: [ServiceGroupConfiguration.ServiceConfiguration] = []
+        var pool: ConnectionPool?
+        if Definition.needsDatabase {
+            let opened = try ConnectionPool(common.storage(applicationName: Definition.name), log: log)
+            pool = opened
+            try await DatabaseStart.migrate(opened, patience: common.databasePatience, log: log)
+        }
+        let parts = try await definition.parts(ServiceEnvironment(log: log, pool: pool))
+        let health = Health(services: parts.rpc.map(\.serviceName))
+        var configuration = RPCServerConfiguration(host: common.host, port: common.port)
+        configuration.maxMessageByteCount = 64 << 20
+        configuration.execution = parts.execution
+        let all: [any RPCService] = parts.rpc + [health]
+        let server = RPCServer(configuration, services: all + Reflection.versions(of: all), log: log)
+        services += parts.background.map {
+            .init(service: $0, successTerminationBehavior: .ignore, failureTerminationBehavior: .gracefullyShutdownGroup)
+        }
+        services.append(.init(service: RPCServerRunner(server: server, health: health, log: log)))
+        if common.exitsWithStandardInput { services.append(.init(service: StandardInputWatch())) }
+        var group = ServiceGroupConfiguration(
+            services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
+        group.maximumGracefulShutdownDuration = .seconds(10)
+        log.info("starting", metadata: ["host": "\(common.host)", "port": "\(common.port)"])
+        defer { log.info("stopped") }
+        do {
+            try await ServiceGroup(configuration: group).run()
+        } catch {
+            await pool?.close()
+            throw error
+        }
+        await pool?.close()
+    }
+
+    private static func help(_ settings: [SettingDescription]) -> String {
+        var out = "\(Definition.name): \(Definition.summary)\n\nConfiguration, by environment variables:\n"
+        let width = settings.map(\.variable.count).max() ?? 0
+        for setting in settings {
+            let value = setting.defaultValue.map { $0.isEmpty ? "" : " (default: \($0))" } ?? " (required)"
+            out += "  \(setting.variable)\(String(repeating: " ", count: width - setting.variable.count))  "
+            out += "\(setting.meaning)\(setting.isSecret ? " (secret)" : "")\(value)\n"
+        }
+        return out + "\nIt speaks gRPC, with health (grpc.health.v1) and reflection; see docs/python.md to call it."
+    }
+
+    private static func complain(_ text: String) {
+        var line = "\(Definition.name): \(text)\n"
+        line.withUTF8 { bytes in _ = unsafe write(2, bytes.baseAddress, bytes.count) }
+    }
+
+    /// An error as an operator wants to read it: what, where, what to do.
+    static func explain(_ error: any Error) -> String {
+        switch error {
+        case RPCError.addressInUse(let host, let port):
+            "\(host):\(port) is in use by another process. Stop it, or set VOMMA_PORT to a free port."
+        case let error as StorageError: "\(error). VOMMA_DATABASE_URL says which database is used."
+        default: "\(error)"
+        }
+    }
+}
+
+/// The keys that every service has.
+struct CommonSettings {
+    var host: String
+    var port: Int
+    var logLevel: Logger.Level
+    var databaseURL: String
+    var databaseConnections: Int
+    var databasePatience: Duration
+    var exitsWithStandardInput: Bool
+
+    init(_ settings: inout Settings, port defaultPort: Int, needsDatabase: Bool) {
+        host = settings.string("host", default: "127.0.0.1", "address to listen on")
+        port = settings.int("port", default: defaultPort, in: 0...65_535, "port to listen on; 0 takes a free one")
+        let level = settings.choice(
+            "log.level", default: "info", of: Logger.Level.allCases.map(\.rawValue), "least severe level that is logged")
+        logLevel = Logger.Level(rawValue: level) ?? .info
+        databaseURL = ""
+        databaseConnections = 4
+        databasePatience = .seconds(30)
+        if needsDatabase {
+            databaseURL = settings.string(
+                "database.url", default: nil, "PostgreSQL, as postgresql://user:password@host/database", secret: true)
+            databaseConnections = settings.int(
+                "database.connections", default: 4, in: 1...64, "most connections to PostgreSQL")
+            let seconds = settings.int(
+                "database.patience", default: 30, in: 0...3600, "seconds to wait at start for PostgreSQL")
+            databasePatience = .seconds(seconds)
+        }
+        exitsWithStandardInput = settings.choice(
+            "exit.with.stdin", default: "no", of: ["no", "yes"], "stop when standard input is closed") == "yes"
+    }
+
+    func storage(applicationName: String) throws -> StorageConfiguration {
+        var configuration = try StorageConfiguration(url: databaseURL)
+        configuration.maximumConnections = databaseConnections
+        configuration.applicationName = applicationName
+        return configuration
+    }
+}
+
+/// Runs the RPC server inside the service group: a graceful shutdown drains it.
+private struct RPCServerRunner: Service {
+    let server: RPCServer
+    let health: Health
+    let log: Logger
+
+    func run() async throws {
+        try await withGracefulShutdownHandler {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await server.run() }
+                group.addTask {
+                    let port = try await server.boundPort
+                    log.info("listening", metadata: ["port": "\(port)"])
+                }
+                try await group.waitForAll()
+            }
+        } onGracefulShutdown: {
+            health.stopServing()
+            server.beginShutdown()
+        }
+    }
+}
+
+extension ServiceEnvironment {
+    /// The pool of a service that asked for a database. Throws where it did not: a mistake in its definition.
+    public func requirePool() throws -> ConnectionPool {
+        guard let pool else { throw ConfigurationError(faults: ["this service needs a database and did not ask for one"]) }
+        return pool
+    }
+}

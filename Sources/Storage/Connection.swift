@@ -1,0 +1,409 @@
+internal import CLibPQ
+
+/// One connection to PostgreSQL, an actor on a thread of its own.
+///
+/// It is lent by `ConnectionPool.withConnection`, whose closure runs on that thread: inside, statements are plain
+/// synchronous calls, as fast as the server, and block nobody else. Elsewhere they need `await`.
+///
+/// A connection that breaks reopens itself at its next lease.
+public actor Connection {
+    private let thread: ConnectionThread
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe thread.asUnownedSerialExecutor() }
+
+    let configuration: StorageConfiguration
+    nonisolated let interrupt: Interrupt
+    var link: ServerLink?
+    private var statements = StatementCache()
+    /// Column types of tables that COPY has written to, by table and columns.
+    var copyTypes: [String: [PostgresType]] = [:]
+    /// Monthly partitions that are there, so that writers need not ask. Forgotten at each rollback.
+    var knownPartitions: Set<String> = []
+    private var statementTimeout: Duration
+    /// While true, the link belongs to a COPY.
+    var isCopying = false
+
+    init(_ configuration: StorageConfiguration) throws(StorageError) {
+        self.configuration = configuration
+        statementTimeout = configuration.statementTimeout
+        thread = try ConnectionThread()
+        interrupt = try Interrupt()
+    }
+
+    deinit { thread.stop() }
+
+    // MARK: Statements
+
+    /// Runs a statement and reads each row of its result with `decode`. Parameters are `$1`, `$2`, … and never part of
+    /// the text. The statement is prepared once a connection.
+    ///
+    /// Blocks the connection's thread until the server has answered. Throws what the server reports, `timeout` and
+    /// `cancelled` (the server has then stopped), `unavailable` when the connection breaks.
+    public func query<T>(
+        _ sql: String, _ parameters: [any PostgresEncodable] = [], decode: (Row) throws(StorageError) -> T
+    ) throws(StorageError) -> [T] {
+        let result = try run(sql, parameters)
+        var values: [T] = []
+        values.reserveCapacity(result.rowCount)
+        for index in 0..<result.rowCount { values.append(try decode(Row(result: result, index: index))) }
+        return values
+    }
+
+    /// Like `query`, for statements that return one row at most. Throws `unexpectedRowCount` for more.
+    public func queryOptional<T>(
+        _ sql: String, _ parameters: [any PostgresEncodable] = [], decode: (Row) throws(StorageError) -> T
+    ) throws(StorageError) -> T? {
+        let result = try run(sql, parameters)
+        guard result.rowCount <= 1 else { throw .unexpectedRowCount(result.rowCount) }
+        return result.rowCount == 0 ? nil : try decode(Row(result: result, index: 0))
+    }
+
+    /// Like `query`, for statements that return exactly one row. Throws `unexpectedRowCount` otherwise.
+    public func queryOne<T>(
+        _ sql: String, _ parameters: [any PostgresEncodable] = [], decode: (Row) throws(StorageError) -> T
+    ) throws(StorageError) -> T {
+        let result = try run(sql, parameters)
+        guard result.rowCount == 1 else { throw .unexpectedRowCount(result.rowCount) }
+        return try decode(Row(result: result, index: 0))
+    }
+
+    /// Runs a statement for its effect; returns how many rows it inserted, updated or deleted.
+    @discardableResult
+    public func execute(_ sql: String, _ parameters: [any PostgresEncodable] = []) throws(StorageError) -> Int {
+        try run(sql, parameters).affectedRowCount
+    }
+
+    func run(_ sql: String, _ parameters: [any PostgresEncodable]) throws(StorageError) -> QueryResult {
+        var writer = BinaryWriter()
+        for parameter in parameters { writer.addParameter(parameter) }
+        let link = try usableLink()
+        do {
+            return try runPrepared(sql, writer, link)
+        } catch {
+            // After a change of schema a prepared plan can be stale (0A000) or gone (26000): prepare it once more,
+            // unless a transaction is open, which the error has already failed.
+            guard ["0A000", "26000"].contains(error.sqlState ?? ""), !link.isInTransaction else { throw error }
+            statements.forget(sql: sql, types: writer.types)
+            return try runPrepared(sql, writer, link)
+        }
+    }
+
+    private func runPrepared(
+        _ sql: String, _ parameters: borrowing BinaryWriter, _ link: ServerLink
+    ) throws(StorageError) -> QueryResult {
+        let deadline = self.deadline
+        let name = try prepared(sql, types: parameters.types, link, until: deadline)
+        try link.sendExecute(name: name, parameters)
+        guard let result = try finish(sql, until: deadline) else { throw .misuse("an empty statement") }
+        return result
+    }
+
+    /// The name of a statement on the server, which is prepared if it is not yet.
+    private func prepared(
+        _ sql: String, types: [UInt32], _ link: ServerLink, until deadline: ContinuousClock.Instant
+    ) throws(StorageError) -> String {
+        if let known = statements.name(sql: sql, types: types) { return known }
+        if let victim = statements.evict(limit: configuration.maximumPreparedStatements) {
+            try script("DEALLOCATE \(victim)")
+        }
+        let name = statements.newName()
+        try link.sendPrepare(name: name, sql: sql, types: types)
+        try finish(sql, until: deadline)
+        statements.insert(sql: sql, types: types, name: name)
+        return name
+    }
+
+    /// Runs one statement for many rows of parameters, in pipeline mode: one round trip for up to 256 rows. All of them
+    /// or none, in the open transaction or in one of its own. Returns how many rows were changed in all.
+    ///
+    /// Every row has values of the same types. For rows of scalars, one INSERT over `unnest` of arrays is faster still.
+    @discardableResult
+    public func executeBatch(_ sql: String, _ rows: [[any PostgresEncodable]]) throws(StorageError) -> Int {
+        guard let first = rows.first else { return 0 }
+        return try inTransaction { () throws(StorageError) in
+            let link = try usableLink()
+            var sample = BinaryWriter()
+            for value in first { sample.addParameter(value) }
+            let name = try prepared(sql, types: sample.types, link, until: deadline)
+            var changed = 0
+            var start = 0
+            while start < rows.count {
+                let end = min(start + 256, rows.count)
+                changed += try pipeline(rows[start..<end], name: name, types: sample.types, sql, link)
+                start = end
+            }
+            return changed
+        }
+    }
+
+    private func pipeline(
+        _ rows: ArraySlice<[any PostgresEncodable]>, name: String, types: [UInt32], _ sql: String, _ link: ServerLink
+    ) throws(StorageError) -> Int {
+        let deadline = self.deadline
+        try link.enterPipeline()
+        var misfit: StorageError?
+        for row in rows {
+            var writer = BinaryWriter()
+            for value in row { writer.addParameter(value) }
+            guard writer.types == types else {
+                misfit = .encoding(column: "batch", reason: "rows of different types")
+                break
+            }
+            try link.sendExecute(name: name, writer)
+        }
+        try link.sendSynchronisation()
+        var changed = 0
+        var fault: ServerFault?
+        answers: while true {
+            // Between the answers of two statements there is a nil.
+            switch try link.nextAnswer(sql: sql, until: deadline, interruptible: true) {
+            case .rows(let result): changed += result.affectedRowCount
+            case .failure(let failure): if fault == nil { fault = failure }
+            case .synchronised: break answers
+            default: continue
+            }
+        }
+        try link.exitPipeline()
+        if let fault { throw StorageError(fault) }
+        if let misfit { throw misfit }
+        return changed
+    }
+
+    /// Runs a command that takes no parameters and no transaction (CREATE DATABASE, VACUUM). Names in it are
+    /// `Identifier`s; nothing else from outside may be part of it.
+    public func command(_ sql: String) throws(StorageError) { try script(sql) }
+
+    /// Runs statements without parameters, as one text: our own commands and migrations, never anything from outside.
+    func script(_ sql: String, interruptible: Bool = true) throws(StorageError) {
+        try usableLink().sendScript(sql)
+        try finish(sql, until: deadline, interruptible: interruptible)
+    }
+
+    /// Collects all results of what was sent, so that the connection is free again, and returns the last with rows.
+    @discardableResult
+    func finish(
+        _ sql: String, until deadline: ContinuousClock.Instant, interruptible: Bool = true
+    ) throws(StorageError) -> QueryResult? {
+        guard let link else { throw .unavailable("no connection") }
+        var last: QueryResult?
+        var fault: ServerFault?
+        while let answer = try link.nextAnswer(sql: sql, until: deadline, interruptible: interruptible) {
+            switch answer {
+            case .rows(let result): last = result
+            case .failure(let failure): if fault == nil { fault = failure }
+            case .copyIn, .copyOut:
+                link.markBroken()
+                throw .misuse("COPY goes through copyIn")
+            case .empty, .synchronised, .aborted, .fatal: break
+            }
+        }
+        if let fault {
+            if fault.sqlState.hasPrefix("57P") { link.markBroken() }
+            if fault.sqlState == "57014", ContinuousClock.now >= deadline { throw .timeout(.statement) }
+            throw StorageError(fault)
+        }
+        return last
+    }
+
+    var deadline: ContinuousClock.Instant { .now + statementTimeout + .seconds(1) }
+
+    func usableLink() throws(StorageError) -> ServerLink {
+        if interrupt.isRequested { throw .cancelled }
+        guard !isCopying else { throw .misuse("a statement while copying") }
+        guard let link, !link.isBroken else { throw .unavailable("the connection to the server was lost") }
+        return link
+    }
+
+    /// Lets `body`'s statements run for up to an hour: migrations, and waiting for another process's.
+    func withoutStatementTimeout(
+        _ body: () throws(StorageError) -> Void
+    ) throws(StorageError) {
+        statementTimeout = .seconds(3600)
+        defer { statementTimeout = configuration.statementTimeout }
+        try script("SET statement_timeout = '1h'")
+        do {
+            try body()
+            try script("RESET statement_timeout")
+        } catch {
+            // A RESET that fails leaves a link with foreign settings: it is given up.
+            do { try script("RESET statement_timeout") } catch { link?.markBroken() }
+            throw error
+        }
+    }
+
+    // MARK: Transactions
+
+    /// Runs `body` between BEGIN and COMMIT, and rolls back when it throws. One try: collisions are thrown as
+    /// `serializationFailure`; `ConnectionPool.withTransaction` repeats them. Does not nest.
+    public func transaction<R: Sendable>(
+        isolation: IsolationLevel = .readCommitted, durability: Durability = .immediate,
+        _ body: @Sendable (isolated Connection) async throws -> R
+    ) async throws -> R {
+        guard !(try usableLink().isInTransaction) else { throw StorageError.misuse("a transaction inside another") }
+        try script(isolation.begin + durability.setting)
+        let value: R
+        do {
+            value = try await body(self)
+        } catch {
+            rollback()
+            throw error
+        }
+        try commit()
+        return value
+    }
+
+    /// Runs `body` in the open transaction, or in one of its own: for what must be atomic either way.
+    func inTransaction<R>(_ body: () throws(StorageError) -> R) throws(StorageError) -> R {
+        if try usableLink().isInTransaction { return try body() }
+        try script(IsolationLevel.readCommitted.begin)
+        let value: R
+        do {
+            value = try body()
+        } catch {
+            rollback()
+            throw error
+        }
+        try commit()
+        return value
+    }
+
+    /// `inTransaction` for bodies that throw other errors too.
+    func atomically<R>(_ body: () throws -> R) throws -> R {
+        var failure: (any Error)?
+        do {
+            return try inTransaction { () throws(StorageError) in
+                do { return try body() } catch {
+                    failure = error
+                    throw .cancelled
+                }
+            }
+        } catch { throw failure ?? error }
+    }
+
+    private func commit() throws(StorageError) {
+        // Only what happens after COMMIT was sent is of unknown outcome.
+        let link = try usableLink()
+        try link.sendScript("COMMIT")
+        do throws(StorageError) {
+            let result = try finish("COMMIT", until: deadline, interruptible: false)
+            // A transaction that had failed answers COMMIT with ROLLBACK, and no error.
+            if result?.commandTag == "ROLLBACK" { throw StorageError.misuse("a failed statement's error was ignored") }
+        } catch {
+            if link.isBroken { throw .outcomeUnknown("the connection to the server was lost") }
+            throw error
+        }
+    }
+
+    private func rollback() {
+        knownPartitions = []
+        guard let link, !link.isBroken else { return }
+        do {
+            try link.sendScript("ROLLBACK")
+            try finish("ROLLBACK", until: .now + .seconds(5), interruptible: false)
+        } catch { link.markBroken() }
+    }
+
+    // MARK: Leases, by the pool
+
+    /// Whether the connection is there and works, as far as its socket tells.
+    var isOpen: Bool { link?.checkIdle() ?? false }
+
+    /// Begins a lease: opens the connection if there is none that works.
+    func open() throws(StorageError) {
+        link = nil
+        statements = StatementCache()
+        copyTypes = [:]
+        knownPartitions = []
+        link = try ServerLink(configuration, interrupt: interrupt)
+    }
+
+    /// Ends a lease: leaves nothing of it behind.
+    func reset() {
+        guard let link else { return }
+        if !link.isBroken, link.isInTransaction { rollback() }
+        if link.isBroken { self.link = nil }
+    }
+
+    /// Closes the connection to the server; the next lease would open another.
+    func disconnect() { link = nil }
+
+    /// The server's process for this connection; 0 when there is none.
+    public var processIdentifier: Int32 { link?.processIdentifier ?? 0 }
+}
+
+/// What concurrent transactions see of each other; PostgreSQL manual, 13.2.
+public enum IsolationLevel: Sendable {
+    case readCommitted, repeatableRead, serializable
+
+    var begin: String {
+        switch self {
+        case .readCommitted: "BEGIN ISOLATION LEVEL READ COMMITTED"
+        case .repeatableRead: "BEGIN ISOLATION LEVEL REPEATABLE READ"
+        case .serializable: "BEGIN ISOLATION LEVEL SERIALIZABLE"
+        }
+    }
+}
+
+/// When a commit is on disk.
+public enum Durability: Sendable {
+    /// Before COMMIT returns. For what can't be made again: orders, fills, models, jobs, stream events.
+    case immediate
+    /// Within a fraction of a second. After a crash of the server the last such commits can be missing, each as a whole
+    /// and
+    /// the newest first: nothing that is stored depends on something missing, because a later `immediate` commit
+    /// takes all earlier ones to the disk with it. For what a consumer derives again from its saved progress.
+    case deferred
+
+    var setting: String {
+        switch self {
+        case .immediate: ""
+        case .deferred: "; SET LOCAL synchronous_commit = off"
+        }
+    }
+}
+
+/// Names of the statements that a connection has prepared. A pure value: it says what to do, and does no I/O.
+struct StatementCache {
+    private struct Key: Hashable {
+        var sql: String
+        var types: [UInt32]
+    }
+    private struct Entry {
+        var name: String
+        var lastUse: UInt64
+    }
+
+    private var entries: [Key: Entry] = [:]
+    private var clock: UInt64 = 0
+    private var nextNumber = 0
+
+    var count: Int { entries.count }
+
+    mutating func name(sql: String, types: [UInt32]) -> String? {
+        clock += 1
+        let key = Key(sql: sql, types: types)
+        guard let index = entries.index(forKey: key) else { return nil }
+        entries.values[index].lastUse = clock
+        return entries.values[index].name
+    }
+
+    mutating func newName() -> String {
+        nextNumber += 1
+        return "s\(nextNumber)"
+    }
+
+    mutating func insert(sql: String, types: [UInt32], name: String) {
+        entries[Key(sql: sql, types: types)] = Entry(name: name, lastUse: clock)
+    }
+
+    mutating func forget(sql: String, types: [UInt32]) { entries[Key(sql: sql, types: types)] = nil }
+
+    /// Makes room for one more: the least recently used statement, which the caller deallocates on the server.
+    mutating func evict(limit: Int) -> String? {
+        guard entries.count >= max(1, limit), let oldest = entries.min(by: { $0.value.lastUse < $1.value.lastUse })
+        else {
+            return nil
+        }
+        entries[oldest.key] = nil
+        return oldest.value.name
+    }
+}

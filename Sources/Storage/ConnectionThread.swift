@@ -1,0 +1,85 @@
+internal import Glibc
+internal import Synchronization
+
+/// A thread that runs one connection's work, one piece after the other, so that libpq's blocking calls and waits never
+/// hold a thread of the cooperative pool. It is the connection actor's executor; it ends when the actor does.
+///
+/// Work queued is bounded by the pool: one lease a connection.
+final class ConnectionThread: SerialExecutor {
+    private struct Queue {
+        var jobs: [UnownedJob] = []
+        var isSleeping = false
+        var isStopped = false
+    }
+
+    private let queue = Mutex(Queue())
+    private let wakeUp: WakePipe
+    private let identity = Mutex<pthread_t?>(nil)
+
+    /// Throws `outOfMemory` when the process has no file descriptor or thread left.
+    init() throws(StorageError) {
+        wakeUp = try WakePipe()
+        var attributes = pthread_attr_t()
+        unsafe pthread_attr_init(&attributes)
+        defer { unsafe pthread_attr_destroy(&attributes) }
+        unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
+        var thread = pthread_t()
+        let context = unsafe Unmanaged.passRetained(self).toOpaque()
+        let failure = unsafe pthread_create(
+            &thread, &attributes,
+            { context in
+                guard let context = unsafe context else { return nil }
+                // The thread owns the executor until it ends: the retain above is consumed here.
+                unsafe Unmanaged<ConnectionThread>.fromOpaque(context).takeRetainedValue().run()
+                return nil
+            }, context)
+        guard failure == 0 else {
+            unsafe Unmanaged<ConnectionThread>.fromOpaque(context).release()
+            throw .outOfMemory
+        }
+        identity.withLock { $0 = thread }
+    }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let unowned = UnownedJob(job)
+        let mustWake = queue.withLock { queue in
+            queue.jobs.append(unowned)
+            defer { queue.isSleeping = false }
+            return queue.isSleeping
+        }
+        if mustWake { wakeUp.signal() }
+    }
+
+    /// Lets the thread end after the jobs that are queued.
+    func stop() {
+        queue.withLock {
+            $0.isStopped = true
+            $0.isSleeping = false
+        }
+        wakeUp.signal()
+    }
+
+    func isIsolatingCurrentContext() -> Bool? { identity.withLock { $0 } == pthread_self() }
+
+    func checkIsolated() {
+        precondition(isIsolatingCurrentContext() == true, "a connection is used on its own thread only")
+    }
+
+    private func run() {
+        var batch: [UnownedJob] = []
+        while true {
+            let isStopped = queue.withLock { queue in
+                swap(&queue.jobs, &batch)
+                queue.isSleeping = batch.isEmpty && !queue.isStopped
+                return queue.isStopped
+            }
+            for job in batch { unsafe job.runSynchronously(on: asUnownedSerialExecutor()) }
+            guard batch.isEmpty else {
+                batch.removeAll(keepingCapacity: true)
+                continue
+            }
+            if isStopped { return }
+            wakeUp.sleep()
+        }
+    }
+}

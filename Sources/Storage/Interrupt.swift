@@ -1,0 +1,42 @@
+internal import Synchronization
+
+/// How a cancelled task reaches a connection that is blocked in `poll`: a flag, and a file descriptor to wake it up.
+///
+/// A request names the lease it is meant for, so that one that comes late can't hit the next borrower.
+final class Interrupt: Sendable {
+    private struct State {
+        var lease: UInt64 = 0
+        var isRequested = false
+    }
+
+    private let state = Mutex(State())
+    private let pipe: WakePipe
+    /// Readable while a request stands.
+    var descriptor: CInt { pipe.readEnd }
+
+    init() throws(StorageError) {
+        pipe = try WakePipe()
+    }
+
+    /// Begins a lease: whatever was asked of the one before is forgotten.
+    func beginLease() -> UInt64 {
+        let (lease, wasRequested) = state.withLock { state in
+            defer { state.isRequested = false }
+            state.lease += 1
+            return (state.lease, state.isRequested)
+        }
+        if wasRequested { pipe.drain() }
+        return lease
+    }
+
+    /// Asks the holder of `lease` to stop. Returns at once; callable from any thread.
+    func request(lease: UInt64) {
+        state.withLock { state in
+            guard state.lease == lease, !state.isRequested else { return }
+            state.isRequested = true
+            pipe.signal()
+        }
+    }
+
+    var isRequested: Bool { state.withLock { $0.isRequested } }
+}

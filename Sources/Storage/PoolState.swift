@@ -1,0 +1,101 @@
+/// Who has which connection and who waits, as a pure machine: `ConnectionPool` does what it answers.
+///
+/// Connections are numbers 0 ..< maximum, made as they are needed and lent newest-used first. Waiters are served in the
+/// order they came.
+struct PoolState {
+    enum Answer: Equatable {
+        /// Use this connection now; it may not have been made yet.
+        case lease(Int)
+        /// Wait until `release` or `close` names this waiter.
+        case wait(UInt64)
+        case refuse(StorageError)
+    }
+
+    let maximumConnections: Int
+    let maximumWaiters: Int
+    private var idle: [Int] = []
+    private var made = 0
+    private var leased: Set<Int> = []
+    /// In order of arrival; `abandoned` ones are skipped.
+    private var waiters: [UInt64] = []
+    private var nextWaiter: UInt64 = 0
+    private(set) var isClosed = false
+
+    init(maximumConnections: Int, maximumWaiters: Int) {
+        self.maximumConnections = max(1, maximumConnections)
+        self.maximumWaiters = max(0, maximumWaiters)
+    }
+
+    var leasedCount: Int { leased.count }
+    var waiterCount: Int { waiters.count }
+
+    mutating func acquire() -> Answer {
+        guard !isClosed else { return .refuse(.closed) }
+        if let connection = idle.popLast() ?? make() {
+            leased.insert(connection)
+            return .lease(connection)
+        }
+        guard waiters.count < maximumWaiters else { return .refuse(.tooManyWaiters(limit: maximumWaiters)) }
+        nextWaiter += 1
+        waiters.append(nextWaiter)
+        return .wait(nextWaiter)
+    }
+
+    private mutating func make() -> Int? {
+        guard made < maximumConnections else { return nil }
+        defer { made += 1 }
+        return made
+    }
+
+    /// The lease ended. The waiter, if one is named, has the connection from now on.
+    mutating func release(_ connection: Int) -> UInt64? {
+        precondition(leased.contains(connection), "a connection is released once")
+        guard !waiters.isEmpty else {
+            leased.remove(connection)
+            idle.append(connection)
+            return nil
+        }
+        return waiters.removeFirst()
+    }
+
+    /// A waiter gave up. False when it has been served meanwhile.
+    mutating func abandon(_ waiter: UInt64) -> Bool {
+        guard let index = waiters.firstIndex(of: waiter) else { return false }
+        waiters.remove(at: index)
+        return true
+    }
+
+    /// No more leases; returns the waiters, who are refused. Leased connections come back as usual.
+    mutating func close() -> [UInt64] {
+        isClosed = true
+        defer { waiters = [] }
+        return waiters
+    }
+
+    /// For tests: what must hold after every step.
+    func checkInvariants() -> Bool {
+        made <= maximumConnections && waiters.count <= maximumWaiters && Set(idle).isDisjoint(with: leased)
+            && idle.count == Set(idle).count && idle.count + leased.count == made
+            && (waiters.isEmpty || leased.count == maximumConnections) && (!isClosed || waiters.isEmpty)
+    }
+}
+
+/// When to try again after failed connection attempts: doubling pauses between two bounds.
+struct ReconnectPause {
+    let range: ClosedRange<Duration>
+    private var current: Duration?
+    private(set) var notBefore: ContinuousClock.Instant?
+
+    init(_ range: ClosedRange<Duration>) { self.range = range }
+
+    mutating func failed(at now: ContinuousClock.Instant) {
+        let pause = current.map { min($0 * 2, range.upperBound) } ?? range.lowerBound
+        current = pause
+        notBefore = now + pause
+    }
+
+    mutating func succeeded() {
+        current = nil
+        notBefore = nil
+    }
+}

@@ -1,0 +1,66 @@
+internal import CLibPQ
+
+/// Where the database is and how much of it we may use.
+public struct StorageConfiguration: Sendable, Equatable {
+    /// `postgresql://role:password@host:port/database?…` or libpq's `host=… dbname=…` form. Secret: may hold a
+    /// password.
+    public private(set) var url: String
+    /// Connections kept at most, each with a thread of its own; 1 …. Default 4: a service writes little but often.
+    public var maximumConnections = 4
+    /// Callers that may wait for a connection; one more gets `tooManyWaiters`. Default 1024.
+    public var maximumWaiters = 1024
+    /// How long a caller waits for a connection before `timeout(.acquire)`. Default 5 s.
+    public var acquireTimeout: Duration = .seconds(5)
+    /// How long one connection attempt may take. Default 5 s.
+    public var connectTimeout: Duration = .seconds(5)
+    /// How long one statement may run before `timeout(.statement)`; enforced by the server and, a grace later, by us.
+    /// Default 30 s.
+    public var statementTimeout: Duration = .seconds(30)
+    /// Pause after a failed connection attempt, during which callers get `unavailable` at once; doubles from the first
+    /// to the last. Defaults 20 ms and 1 s.
+    public var reconnectPause: ClosedRange<Duration> = .milliseconds(20) ... .seconds(1)
+    /// Tries of a transaction that collides with others (40001, 40P01). Default 10.
+    public var maximumTransactionTries = 10
+    /// Prepared statements kept a connection, the least recently used is dropped. Default 256.
+    public var maximumPreparedStatements = 256
+    /// Shown in `pg_stat_activity`. Default `vomma`.
+    public var applicationName = "vomma"
+
+    /// Throws `invalidConfiguration` for a text that libpq can't read; whether a server is there shows at first use.
+    public init(url: String) throws(StorageError) {
+        guard !url.utf8.contains(0), url.contains("=") || url.hasPrefix("postgres://") || url.hasPrefix("postgresql://")
+        else {
+            throw .invalidConfiguration("a database URL looks like postgresql://role@host:5432/database")
+        }
+        guard let options = unsafe PQconninfoParse(url, nil) else {
+            // libpq's own message repeats parts of the URL, which may hold a password.
+            throw .invalidConfiguration("the database URL is malformed")
+        }
+        unsafe PQconninfoFree(options)
+        self.url = url
+    }
+
+    /// The libpq keywords of a connection: the URL, then ours, which win where both speak.
+    var keywords: [(String, String)] {
+        let milliseconds = statementTimeout.milliseconds
+        let settings = [
+            "TimeZone=UTC", "DateStyle=ISO", "client_min_messages=warning", "standard_conforming_strings=on",
+            "statement_timeout=\(milliseconds)", "idle_in_transaction_session_timeout=\(max(60_000, 2 * milliseconds))",
+        ]
+        return [
+            ("dbname", url), ("application_name", applicationName), ("client_encoding", "UTF8"),
+            ("options", settings.map { "-c \($0)" }.joined(separator: " ")),
+            // A peer that vanished without a word is noticed within half a minute.
+            ("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "4"),
+            ("tcp_user_timeout", "30000"),
+        ]
+    }
+}
+
+extension Duration {
+    /// Rounded up to the millisecond, so that no positive wait becomes none.
+    var milliseconds: Int64 {
+        let (seconds, attoseconds) = components
+        return seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
+    }
+}

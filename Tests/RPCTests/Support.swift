@@ -1,0 +1,126 @@
+import Logging
+import Synchronization
+
+@testable import RPC
+
+/// A message that is just its bytes; those that begin with 0xFF are malformed.
+struct Blob: RPCMessage, Equatable {
+    var bytes: [UInt8]
+
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+    init(_ text: String) { bytes = Array(text.utf8) }
+    init(_ number: Int) { self.init(String(number)) }
+    init(repeating byte: UInt8 = 7, count: Int) { bytes = Array(repeating: byte, count: count) }
+
+    init(serializedBytes bytes: RawSpan) throws {
+        self.bytes = unsafe bytes.withUnsafeBytes { unsafe Array($0) }
+        if self.bytes.first == 0xFF { throw Malformed() }
+    }
+
+    func serializedBytes() -> [UInt8] { bytes }
+
+    var text: String { String(decoding: bytes, as: UTF8.self) }
+    var number: Int { Int(text) ?? -1 }
+
+    struct Malformed: Error {}
+}
+
+/// A counter that tasks may wait on: assertions by counts, not by time.
+final class Counter: Sendable {
+    private struct State {
+        var value = 0
+        var waiters: [(atLeast: Int, waiter: Waiter<Void>)] = []
+    }
+    private let state = Mutex(State())
+
+    var value: Int { state.withLock { $0.value } }
+
+    func increment() {
+        let ready = state.withLock { state in
+            state.value += 1
+            let ready = state.waiters.filter { $0.atLeast <= state.value }
+            state.waiters.removeAll { $0.atLeast <= state.value }
+            return ready
+        }
+        for entry in ready { entry.waiter.resume(()) }
+    }
+
+    func reached(_ atLeast: Int) async {
+        await Waiter<Void>.suspend { waiter in
+            let isThere = state.withLock { state in
+                if state.value < atLeast { state.waiters.append((atLeast, waiter)) }
+                return state.value >= atLeast
+            }
+            if isThere { waiter.resume(()) }
+        }
+    }
+}
+
+struct TestService: RPCService {
+    var serviceName = "test.Service"
+    var methods: [RPCMethod]
+}
+
+let quiet: Logger = {
+    var log = Logger(label: "test")
+    log.logLevel = .critical
+    return log
+}()
+
+/// Runs a server with these methods and a channel to it around the body; the server is cancelled afterwards.
+func withServer<Result: Sendable>(
+    _ methods: [RPCMethod], configure: (inout RPCServerConfiguration) -> Void = { _ in },
+    configureChannel: (inout RPCChannelConfiguration) -> Void = { _ in },
+    _ body: @escaping @Sendable (RPCServer, RPCChannel) async throws -> Result
+) async throws -> Result {
+    var configuration = RPCServerConfiguration()
+    configure(&configuration)
+    var channelConfiguration = RPCChannelConfiguration()
+    configureChannel(&channelConfiguration)
+    let server = RPCServer(configuration, services: [TestService(methods: methods)], log: quiet)
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await server.run() }
+        let port = try await server.boundPort
+        let channel = RPCChannel(host: "127.0.0.1", port: port, configuration: channelConfiguration, log: quiet)
+        let result = await Swift.Result { try await body(server, channel) }
+        await channel.close()
+        group.cancelAll()
+        try await group.waitForAll()
+        return try result.get()
+    }
+}
+
+extension Result where Failure == any Error {
+    init(_ body: () async throws -> Success) async {
+        do {
+            self = .success(try await body())
+        } catch {
+            self = .failure(error)
+        }
+    }
+}
+
+/// The status that the body throws; OK if it throws none.
+func status(_ body: () async throws -> Void) async -> RPCStatus {
+    do {
+        try await body()
+        return .ok
+    } catch let status as RPCStatus {
+        return status
+    } catch {
+        return RPCStatus(.unknown, "not a status: \(error)")
+    }
+}
+
+/// SplitMix64, so that a failure's seed reproduces it.
+struct SeededGenerator: RandomNumberGenerator {
+    var state: UInt64
+    init(seed: UInt64) { state = seed }
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,76 @@
+internal import Contract
+internal import Features
+internal import Logging
+internal import MarketData
+internal import RPC
+internal import ServiceKit
+internal import Storage
+internal import VommaProto
+
+/// Follows one stream after the other: events in, vectors stored and published.
+///
+/// A batch is whatever has arrived. Its vectors, and from time to time the engine's state, are stored in one
+/// transaction, and only then published to subscribers. The state is saved every `checkpointInterval` events and at the
+/// stream's end; what follows the last saved state is computed again after a crash, to the same bits.
+struct FeaturePipeline: Sendable {
+    let pool: ConnectionPool
+    let tails: StreamTails<FeatureRepository.Vector>
+    let gateway: MarketGatewayClient
+    let inverter: HestonInverterClient
+    let regimes: RegimeSentimentClient
+    let consumer: String
+    let schema: FeatureSchema
+    let log: Logger
+
+    /// Events between two saved states.
+    private static let checkpointInterval: UInt64 = 512
+
+    func follow(_ stream: EventRepository.Stream) async throws {
+        let tail = try await tails.tail(of: stream.name)
+        let saved = try await pool.withConnection { connection in
+            try ConsumerRepository.progress(of: consumer, stream: stream.name, on: connection)
+        }
+        var fold = try FeatureFold(stream, saved, schema: schema, inverter: inverter, regimes: regimes, log: log)
+        let last = UInt64(stream.lastSequence ?? .max)
+        if fold.sequence >= last {
+            tail.finish()
+            return
+        }
+        let request = SubscribeRequest(stream: stream.name, fromSequence: fold.sequence + 1)
+        let events = gateway.subscribe(request, options: CallOptions(waitForReady: true))
+        let reader = BatchReader<VommaProto.MarketEvent>()
+        var checkpointed = fold.sequence
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await reader.pump(events) }
+            defer { group.cancelAll() }
+            while let batch = try await reader.nextBatch() {
+                let rows = try await fold.take(batch)
+                let checkpoint = try fold.sequence - checkpointed >= Self.checkpointInterval ? fold.checkpoint() : nil
+                if checkpoint != nil { checkpointed = fold.sequence }
+                try await store(rows, fold.takeFits(), checkpoint, stream: stream.name)
+                tail.publish(rows.map { (UInt64($0.sequence), $0) })
+            }
+            // The saved state says with its sequence that the stream has been read to its end.
+            fold.sequence = last
+            try await store([], [], try fold.checkpoint(), stream: stream.name)
+            tail.finish()
+        }
+    }
+
+    private func store(
+        _ rows: [FeatureRepository.Vector], _ fits: [StoredFit], _ checkpoint: ConsumerRepository.Progress?, stream: String
+    ) async throws {
+        if rows.isEmpty, fits.isEmpty, checkpoint == nil { return }
+        try await pool.withTransaction { connection in
+            // What a crash of the database would lose of the last moments is computed again, to the same bits, so this
+            // commit need not wait for the disk.
+            try connection.execute("SET LOCAL synchronous_commit = off")
+            try FeatureRepository.insert(rows, stream: stream, schema: schema.version, on: connection)
+            for fit in fits {
+                try OptionRepository.insert(
+                    [fit.fit], exchange: fit.exchange, currency: fit.currency, on: connection)
+            }
+            if let checkpoint { try ConsumerRepository.save(checkpoint, consumer: consumer, stream: stream, on: connection) }
+        }
+    }
+}

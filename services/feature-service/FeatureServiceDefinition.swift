@@ -1,0 +1,45 @@
+internal import Features
+internal import RPC
+internal import ServiceKit
+internal import Storage
+internal import VommaProto
+
+/// feature-service: market events in, named feature vectors and normalised stacked states out.
+struct FeatureServiceDefinition: ServiceDefinition {
+    static let name = "feature-service"
+    static let summary = "market events in, named feature vectors and normalised stacked states out"
+    static let defaultPort = DefaultPort.featureService
+    static let needsDatabase = true
+
+    private let gateway: Address
+    private let inverter: Address
+    private let regimes: Address
+
+    init(settings: inout Settings) {
+        gateway = settings.address(
+            "market.gateway", default: Address(host: "127.0.0.1", port: DefaultPort.marketGateway), "where market-gateway is")
+        inverter = settings.address(
+            "heston.inverter.service", default: Address(host: "127.0.0.1", port: DefaultPort.hestonInverter),
+            "where heston-inverter-service is")
+        regimes = settings.address(
+            "regime.sentiment.service", default: Address(host: "127.0.0.1", port: DefaultPort.regimeSentiment),
+            "where regime-sentiment-service is")
+    }
+
+    func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts {
+        let pool = try environment.requirePool()
+        let log = environment.log
+        func channel(_ address: Address) -> RPCChannel { RPCChannel(host: address.host, port: address.port, log: log) }
+        let schema = try FeatureTerms.schema()
+        try await pool.withConnection { try FeatureRepository.putSchema(schema.version, names: schema.names, on: $0) }
+        let tails = StreamTails<FeatureRepository.Vector>(consumer: Self.name, pool: pool)
+        let pipeline = FeaturePipeline(
+            pool: pool, tails: tails, gateway: MarketGatewayClient(channel(gateway)),
+            inverter: HestonInverterClient(channel(inverter)), regimes: RegimeSentimentClient(channel(regimes)),
+            consumer: Self.name, schema: schema, log: log)
+        let supervisor = StreamSupervisor(
+            log: log, streams: { try await pool.withConnection { try EventRepository.streams(.active, on: $0) } }, work: { try await pipeline.follow($0) })
+        let server = FeatureServer(pool: pool, tails: tails, schema: schema, consumer: Self.name)
+        return ServiceParts(rpc: [server], background: [supervisor])
+    }
+}

@@ -1,0 +1,243 @@
+internal import Contract
+internal import Heston
+internal import Kernels
+internal import MarketData
+internal import RPC
+internal import VommaProto
+
+/// The RPC face of heston-inverter-service. Every answer is a function of its request.
+struct HestonServer: HestonInverterService {
+    /// Grows with every change that can move an answer's digits.
+    static let modelVersion = "lm-1"
+
+    private let calibrator: Calibrator
+    private let builder: SurfaceBuilder
+
+    init() throws {
+        calibrator = try Calibrator()
+        builder = try SurfaceBuilder()
+    }
+
+    func invert(_ request: InvertRequest, context: CallContext) async throws -> InvertResponse {
+        try answering { try invert(request) }
+    }
+
+    func invertBatch(_ request: InvertBatchRequest, context: CallContext) async throws -> InvertBatchResponse {
+        var results: [InvertResult] = []
+        results.reserveCapacity(request.requests.count)
+        for one in request.requests {
+            try Task.checkCancellation()
+            do {
+                results.append(InvertResult(result: .response(try answering { try invert(one) })))
+            } catch let status as RPCStatus {
+                results.append(InvertResult(result: .error(status.description)))
+            }
+            await Task.yield()
+        }
+        return InvertBatchResponse(results: results)
+    }
+
+    private func invert(_ request: InvertRequest) throws -> InvertResponse {
+        switch request.method {
+        case .unspecified, .calibration: break
+        case .network, .polished:
+            throw RPCStatus(.unimplemented, "there is no inverse network yet: use CALIBRATION")
+        case .unrecognized(let number): throw RPCStatus(.invalidArgument, "there is no inversion method \(number)")
+        }
+        let surface = try requireSurface(request.surface)
+        let fit = try calibrator.calibrate(surface, warmStart: request.start?.domain)
+        return InvertResponse(
+            parameters: VommaProto.HestonParameters(fit.parameters), rmseVolatility: fit.volatilityRootMeanSquare,
+            iterations: Int32(fit.iterations), termination: fit.termination.rawValue, method: .calibration,
+            modelVersion: Self.modelVersion, fittedVolatility: fit.residuals.map { $0.modelVolatility ?? .nan })
+    }
+
+    func calibrate(_ request: CalibrateRequest, context: CallContext) async throws -> CalibrateResponse {
+        try answering {
+            let surface = try requireSurface(request.surface)
+            guard request.maxIterations >= 0 else { throw RPCStatus(.invalidArgument, "max_iterations is negative") }
+            var configuration = Calibrator.Configuration()
+            configuration.enforcesFeller = request.feller
+            if request.maxIterations > 0 { configuration.maximumIterations = Int(request.maxIterations) }
+            let calibrator = try Calibrator(configuration)
+            let fit: Calibration
+            if request.weights.isEmpty {
+                fit = try calibrator.calibrate(surface, warmStart: request.start?.domain)
+            } else {
+                fit = try calibrator.calibrate(
+                    weighted(surface, request.weights), warmStart: request.start?.domain)
+            }
+            return CalibrateResponse(
+                parameters: VommaProto.HestonParameters(fit.parameters), rmseVolatility: fit.volatilityRootMeanSquare,
+                rmsePrice: fit.priceRootMeanSquare, iterations: Int32(fit.iterations),
+                termination: fit.termination.rawValue, conditionNumber: fit.conditionNumber,
+                standardErrors: fit.standardErrors ?? [], residuals: fit.residuals.map { $0.difference ?? .nan })
+        }
+    }
+
+    private func weighted(_ surface: ImpliedVolatilitySurface, _ weights: [Double]) throws -> [CalibrationQuote] {
+        guard weights.count == surface.cells.count else {
+            throw RPCStatus(.invalidArgument, "weights has \(weights.count) values for \(surface.cells.count) cells")
+        }
+        if let bad = weights.firstIndex(where: { !($0 >= 0 && $0.isFinite) }) {
+            throw RPCStatus(.invalidArgument, "weights[\(bad)] is not a finite number of at least 0")
+        }
+        return surface.cells.indices.map { index in
+            CalibrationQuote(
+                logMoneyness: surface.logMoneyness[index / surface.tau.count],
+                tau: surface.tau[index % surface.tau.count], impliedVolatility: surface.impliedVolatility[index],
+                weight: surface.cells[index] == .missing ? 0 : weights[index])
+        }
+    }
+
+    func price(_ request: PriceRequest, context: CallContext) async throws -> PriceResponse {
+        guard let parameters = request.parameters?.domain else {
+            throw RPCStatus(.invalidArgument, "parameters is missing")
+        }
+        let count = request.strikes.count
+        guard count > 0 else { throw RPCStatus(.invalidArgument, "strikes is empty") }
+        let tau = try spread(request.tau, over: count, name: "tau")
+        let kinds = try spread(request.kinds.isEmpty ? [.call] : request.kinds, over: count, name: "kinds")
+        let pricer = try answering {
+            try HestonPricer(
+                parameters, Market(spot: request.spot, rate: request.rate, dividendYield: request.dividendYield))
+        }
+        let contracts = try (0..<count).map { index in
+            OptionContract(
+                kind: try Self.kind(kinds[index], at: index), strike: request.strikes[index], tau: tau[index])
+        }
+        var values: [OptionValue] = []
+        values.reserveCapacity(count)
+        // In pieces of one maturity, so that a call whose deadline has passed stops within one piece's time.
+        var start = 0
+        while start < count {
+            try Task.checkCancellation()
+            var end = start + 1
+            while end < count, end - start < Self.piece, tau[end] == tau[start] { end += 1 }
+            let piece = Array(contracts[start..<end])
+            values += try answering { try pricer.values(piece, greeks: request.greeks) }
+            start = end
+            await Task.yield()
+        }
+        var response = PriceResponse(prices: values.map(\.price))
+        guard request.greeks else { return response }
+        response.delta = values.map(\.delta)
+        response.gamma = values.map(\.gamma)
+        response.byKappa = values.map(\.gradient.kappa)
+        response.byTheta = values.map(\.gradient.theta)
+        response.bySigma = values.map(\.gradient.sigma)
+        response.byRho = values.map(\.gradient.rho)
+        response.byV0 = values.map(\.gradient.v0)
+        return response
+    }
+
+    /// Strikes priced between two looks at the deadline.
+    private static let piece = 256
+
+    func impliedVolatility(
+        _ request: ImpliedVolatilityRequest, context: CallContext
+    ) async throws -> ImpliedVolatilityResponse {
+        let count = request.prices.count
+        guard request.strikes.count == count else {
+            throw RPCStatus(.invalidArgument, "\(count) prices and \(request.strikes.count) strikes")
+        }
+        let tau = try spread(request.tau, over: count, name: "tau")
+        let kinds = try spread(request.kinds.isEmpty ? [.call] : request.kinds, over: count, name: "kinds")
+        let market = Market(spot: request.spot, rate: request.rate, dividendYield: request.dividendYield)
+        var response = ImpliedVolatilityResponse()
+        for index in 0..<count {
+            if index % 1024 == 0 { try Task.checkCancellation() }
+            let kind = try Self.kind(kinds[index], at: index)
+            do throws(HestonError) {
+                response.impliedVolatility.append(
+                    try Black.impliedVolatility(
+                        kind, price: request.prices[index] * exp(request.rate * tau[index]),
+                        forward: market.forward(tau: tau[index]), strike: request.strikes[index], tau: tau[index]))
+                response.errors.append("")
+            } catch {
+                response.impliedVolatility.append(.nan)
+                response.errors.append("\(error)")
+            }
+        }
+        return response
+    }
+
+    func buildSurface(_ request: BuildSurfaceRequest, context: CallContext) async throws -> BuildSurfaceResponse {
+        guard let chain = request.chain else { throw RPCStatus(.invalidArgument, "chain is missing") }
+        return try answering {
+            var configuration = SurfaceBuilder.Configuration()
+            if !request.logMoneyness.isEmpty { configuration.logMoneyness = request.logMoneyness }
+            if !request.tau.isEmpty { configuration.tau = request.tau }
+            let result = try SurfaceBuilder(configuration).build(try chain.domain())
+            var dropped: [String: UInt32] = [:]
+            for (fate, count) in result.hygiene.counts where fate != .kept { dropped[fate.rawValue] = UInt32(count) }
+            return BuildSurfaceResponse(
+                surface: Surface(result.surface), quotesUsed: UInt32(result.hygiene[.kept]), quotesDropped: dropped,
+                smileRmse: result.fitRootMeanSquare, calendarViolations: UInt32(result.arbitrage.calendarPairs),
+                butterflyViolations: UInt32(result.arbitrage.butterflyExpiries))
+        }
+    }
+
+    func describeModel(_ request: DescribeModelRequest, context: CallContext) async throws -> DescribeModelResponse {
+        DescribeModelResponse(
+            methods: [.calibration], defaultMethod: .calibration, modelVersion: Self.modelVersion,
+            logMoneyness: ImpliedVolatilitySurface.standardLogMoneyness, tau: ImpliedVolatilitySurface.standardTau)
+    }
+
+    // MARK: Requests
+
+    private func requireSurface(_ surface: Surface?) throws -> ImpliedVolatilitySurface {
+        guard let surface else { throw RPCStatus(.invalidArgument, "surface is missing") }
+        return try surface.domain()
+    }
+
+    /// One value for each of `count`, from one for each or one for all.
+    private func spread<T>(_ values: [T], over count: Int, name: String) throws -> [T] {
+        if values.count == count { return values }
+        guard values.count == 1 else {
+            throw RPCStatus(.invalidArgument, "\(name) has \(values.count) values, 1 or \(count) needed")
+        }
+        return Array(repeating: values[0], count: count)
+    }
+
+    private static func kind(_ kind: VommaProto.OptionKind, at index: Int) throws -> MarketData.OptionQuote.Kind {
+        switch kind {
+        case .call: return .call
+        case .put: return .put
+        case .unspecified, .unrecognized: throw RPCStatus(.invalidArgument, "kinds[\(index)] is unspecified")
+        }
+    }
+
+    /// Turns this domain's errors into statuses.
+    private func answering<R>(_ body: () throws -> R) throws -> R {
+        do {
+            return try body()
+        } catch let error as HestonError {
+            throw RPCStatus(error)
+        } catch let error as ContractError {
+            throw RPCStatus(.invalidArgument, "\(error)")
+        }
+    }
+}
+
+extension RPCStatus {
+    /// The one place that knows both vocabularies.
+    init(_ error: HestonError) {
+        switch error {
+        case .invalidArgument, .shapeMismatch, .belowIntrinsic, .aboveUpperBound, .noVolatilityInformation:
+            self.init(.invalidArgument, "\(error)")
+        case .accuracyNotReached, .staleChain, .chainTooSparse, .tooFewCells, .calibrationFailed:
+            self.init(.failedPrecondition, "\(error)")
+        }
+    }
+}
+
+extension VommaProto.HestonParameters {
+    init(_ parameters: Heston.HestonParameters) {
+        self.init(
+            kappa: parameters.kappa, theta: parameters.theta, sigma: parameters.sigma, rho: parameters.rho,
+            v0: parameters.v0)
+    }
+
+    var domain: Heston.HestonParameters { .init(kappa: kappa, theta: theta, sigma: sigma, rho: rho, v0: v0) }
+}

@@ -1,0 +1,93 @@
+internal import Policies
+internal import RPC
+internal import Trading
+internal import VommaProto
+
+/// One policy's decisions, with its scratch memory: states in, decisions out. The same state and previous exposure give
+/// the same decision, bit for bit.
+struct Decider {
+    let model: LoadedPolicy
+    private var runner: PolicyRunner
+    private var observation: [Float]
+
+    /// Reasons given with a decision.
+    private static let reasonCount = 5
+
+    init(_ model: LoadedPolicy) {
+        self.model = model
+        runner = PolicyRunner(model.policy)
+        observation = Array(repeating: 0, count: model.layout.count)
+    }
+
+    /// Throws INVALID_ARGUMENT for a state of a wrong shape, FAILED_PRECONDITION for one made for another model.
+    mutating func decide(_ state: State, previousExposure: Double) throws -> VommaProto.Decision {
+        try check(state)
+        var decision = VommaProto.Decision(
+            stream: state.stream, symbol: state.symbol, barTimeMicroseconds: state.barTimeMicroseconds,
+            sequence: state.sequence, modelName: model.name, modelVersion: model.version, close: state.close,
+            publishedAtMicroseconds: state.publishedAtMicroseconds, stateSentAtMicroseconds: state.sentAtMicroseconds)
+        guard Int(state.filled) >= model.layout.window else {
+            decision.abstained = "warm_up"
+            return decision
+        }
+        let count = model.layout.featureCount
+        let newest = Array(state.mask.suffix(count))
+        // Taken out of `self` while it is lent to the runner, which is part of `self` too.
+        var input: [Float] = []
+        swap(&input, &observation)
+        defer { swap(&input, &observation) }
+        var target = input.mutableSpan
+        model.layout.write(
+            values: state.values.span, mask: newest.span, previousExposure: Float(previousExposure), into: &target)
+        let (answer, contributions) = try runner.explain(input.span)
+        decision.targetExposure = Double(answer.action)
+        decision.value = Double(answer.value)
+        decision.confidence = Double(answer.confidence)
+        decision.reasons = reasons(contributions)
+        return decision
+    }
+
+    private func check(_ state: State) throws {
+        guard state.schemaVersion == model.schemaVersion else {
+            throw RPCStatus(
+                .failedPrecondition,
+                "the state has schema \(state.schemaVersion), \(model.name) version \(model.version) needs \(model.schemaVersion)")
+        }
+        guard state.normaliserID == model.normaliserID else {
+            throw RPCStatus(
+                .failedPrecondition,
+                "the state was normalised by \(state.normaliserID), the model needs \(model.normaliserID)")
+        }
+        let cells = model.layout.window * model.layout.featureCount
+        guard Int(state.window) == model.layout.window, state.values.count == cells, state.mask.count == cells else {
+            throw RPCStatus(
+                .invalidArgument,
+                "a state has \(model.layout.window) × \(model.layout.featureCount) values and mask cells, this one \(state.values.count) and \(state.mask.count)")
+        }
+        if let bad = state.values.firstIndex(where: { !$0.isFinite }) {
+            throw RPCStatus(.invalidArgument, "state.values[\(bad)] is not finite")
+        }
+    }
+
+    /// The features that moved the action most, over the whole window, largest first.
+    private func reasons(_ contributions: [Float]) -> [Reason] {
+        let sums = model.layout.byFeature(contributions)
+        return sums.indices.sorted { abs(sums[$0]) > abs(sums[$1]) }.prefix(Self.reasonCount).map { index in
+            Reason(
+                feature: index < model.featureNames.count ? model.featureNames[index] : "policy.previous_exposure",
+                contribution: Double(sums[index]))
+        }
+    }
+}
+
+extension ObservationLayout {
+    /// One number an input summed to one number a feature (its values over the window, and whether it is present), and
+    /// one more for the previous exposure.
+    func byFeature(_ contributions: [Float]) -> [Float] {
+        precondition(contributions.count == count, "one contribution an input")
+        var sums = [Float](repeating: 0, count: featureCount + 1)
+        for index in 0..<(count - 1) { sums[index % featureCount] += contributions[index] }
+        sums[featureCount] = contributions[count - 1]
+        return sums
+    }
+}

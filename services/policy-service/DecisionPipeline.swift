@@ -1,0 +1,87 @@
+internal import Logging
+internal import MarketData
+internal import RPC
+internal import ServiceKit
+internal import Storage
+internal import VommaProto
+
+/// Follows the states of one stream after the other: decisions stored, then published.
+///
+/// The fold's only state is the exposure decided last, saved with every batch. A promotion takes effect at a batch's
+/// border; a model with another normaliser asks feature-service anew.
+struct DecisionPipeline: Sendable {
+    let pool: ConnectionPool
+    let models: LiveModel<LoadedPolicy>
+    let tails: StreamTails<DecisionRepository.Decision>
+    let features: FeatureClient
+    let consumer: String
+    let log: Logger
+
+    func follow(_ stream: EventRepository.Stream) async throws {
+        let tail = try await tails.tail(of: stream.name)
+        let last = UInt64(stream.lastSequence ?? .max)
+        while true {
+            let saved = try await pool.withConnection { connection in
+                try ConsumerRepository.progress(of: consumer, stream: stream.name, on: connection)
+            }
+            let sequence = UInt64(saved?.sequence ?? 0)
+            if sequence >= last {
+                tail.finish()
+                return
+            }
+            guard let model = models.current else {
+                throw RPCStatus(.unavailable, "no policy has been promoted yet")
+            }
+            let checkpoint = try saved.map { try PolicyCheckpoint(serializedBytes: $0.state) } ?? PolicyCheckpoint()
+            try await follow(stream, with: model, from: sequence + 1, last: last, checkpoint, tail)
+        }
+    }
+
+    /// Until the stream's end, or until a model is promoted that needs other states.
+    private func follow(
+        _ stream: EventRepository.Stream, with model: LoadedPolicy, from first: UInt64, last: UInt64,
+        _ saved: PolicyCheckpoint, _ tail: StreamTail<DecisionRepository.Decision>
+    ) async throws {
+        var decider = Decider(model)
+        var checkpoint = saved
+        let request = StreamStatesRequest(
+            stream: stream.name, fromSequence: first, normaliserID: model.normaliserID, schemaVersion: model.schemaVersion)
+        let states = features.streamStates(request, options: CallOptions(waitForReady: true))
+        let reader = BatchReader<State>(capacity: 256)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await reader.pump(states) }
+            defer { group.cancelAll() }
+            while let batch = try await reader.nextBatch() {
+                if let promoted = models.current, promoted.version != decider.model.version {
+                    // States normalised otherwise are asked for from the first that has no decision.
+                    guard promoted.normaliserID == model.normaliserID, promoted.schemaVersion == model.schemaVersion
+                    else { return }
+                    decider = Decider(promoted)
+                }
+                var rows: [DecisionRepository.Decision] = []
+                for state in batch {
+                    let decision = try decider.decide(
+                        state, previousExposure: checkpoint.previousExposure[state.symbol] ?? 0)
+                    if let exposure = decision.targetExposure { checkpoint.previousExposure[state.symbol] = exposure }
+                    rows.append(DecisionRepository.Decision(decision))
+                }
+                try await store(rows, checkpoint, through: rows.last.map { UInt64($0.sequence) } ?? 0, stream: stream.name)
+                tail.publish(rows.map { (UInt64($0.sequence), $0) })
+            }
+            try await store([], checkpoint, through: last, stream: stream.name)
+        }
+    }
+
+    private func store(
+        _ rows: [DecisionRepository.Decision], _ checkpoint: PolicyCheckpoint, through sequence: UInt64, stream: String
+    ) async throws {
+        let progress = ConsumerRepository.Progress(
+            sequence: Int64(sequence), state: try checkpoint.serializedBytes())
+        try await pool.withTransaction { connection in
+            // What a crash of the database would lose of the last moments is decided again, to the same bits.
+            try connection.execute("SET LOCAL synchronous_commit = off")
+            if !rows.isEmpty { try DecisionRepository.insert(rows, stream: stream, on: connection) }
+            try ConsumerRepository.save(progress, consumer: consumer, stream: stream, on: connection)
+        }
+    }
+}

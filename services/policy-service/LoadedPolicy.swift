@@ -1,0 +1,56 @@
+internal import Policies
+internal import Storage
+internal import Trading
+
+/// A policy ready to decide, with everything that its states must agree with.
+struct LoadedPolicy: Sendable {
+    let name: String
+    let version: Int64
+    let sha256: String
+    let schemaVersion: String
+    let normaliserID: String
+    let layout: ObservationLayout
+    /// In the order of the schema.
+    let featureNames: [String]
+    let policy: MLPPolicy
+
+    /// Throws `PolicyLoadError` for a model that does not fit its own schema, `PolicyError` for bytes that are none.
+    init(_ model: ModelRepository.Model, checkpoint: [UInt8], pool: ConnectionPool) async throws {
+        let title = "\(model.name) version \(model.version)"
+        guard let schemaVersion = model.schemaVersion, let normaliserID = model.normaliserID else {
+            throw PolicyLoadError.unusable(model: title, reason: "no schema or no normaliser is stored with it")
+        }
+        let names = try await pool.withConnection { try FeatureRepository.schema(schemaVersion, on: $0) }
+        guard let names else {
+            throw PolicyLoadError.unusable(model: title, reason: "its schema \(schemaVersion) is not registered")
+        }
+        let policy = try MLPPolicy(safetensors: checkpoint)
+        guard let window = Int(policy.metadata["window"] ?? ""), window >= 1 else {
+            throw PolicyLoadError.unusable(model: title, reason: "its metadata name no window")
+        }
+        let layout = ObservationLayout(window: window, featureCount: names.count)
+        guard layout.count == policy.observationSize else {
+            throw PolicyLoadError.unusable(
+                model: title, reason: "it sees \(policy.observationSize) numbers, its schema gives \(layout.count)")
+        }
+        name = model.name
+        version = model.version
+        sha256 = model.sha256
+        self.schemaVersion = schemaVersion
+        self.normaliserID = normaliserID
+        self.layout = layout
+        featureNames = names
+        self.policy = policy
+    }
+}
+
+/// Why a model can't serve.
+enum PolicyLoadError: Error, CustomStringConvertible {
+    case unusable(model: String, reason: String)
+
+    var description: String {
+        switch self {
+        case .unusable(let model, let reason): "\(model) cannot serve: \(reason)"
+        }
+    }
+}
