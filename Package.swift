@@ -98,16 +98,27 @@ let package = Package(
         service("feature-service", ["Features"]),
         service("policy-service", ["Policies", "Trading"]),
         service("execution-service", ["Trading"]),
+        service(
+            "trainer",
+            ["Evaluation", "Features", "Learning", "NeuralNetworks", "Policies", "Regimes", "Trading"]),
+        service("vomma", ["LocalStack", "Reports", "Trading", argumentParser, signals]),
 
         // Tests.
+        tests("Features", ["Indicators", "Kernels", "MarketData"], golden: ["Golden"]),
         tests("Heston", ["Kernels", "MarketData"], golden: ["Golden"]),
+        tests("Indicators", ["Kernels", "MarketData"], golden: ["Golden"]),
+        tests("Learning", ["Kernels", "NeuralNetworks", "Policies", "Trading", "MarketData"]),
         tests("MarketData", ["Kernels"]),
+        tests("NeuralNetworks", ["Kernels"]),
+        tests("Policies", ["Kernels", "NeuralNetworks"]),
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),
         tests("Sentiment", ["Kernels", "MarketData"]),
         tests("Simulation", ["Kernels", "MarketData", "Heston"]),
+        tests("Storage", ["Kernels", "MarketData", "TestKit"]),
         tests("Trading", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("Evaluation", ["Kernels", "MarketData", "Trading"]),
+        tests("VommaProto", ["Kernels", "RPC", "protoc-gen-vomma"], golden: ["Golden"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -2,7 +2,7 @@ internal import Foundation
 public import Logging
 internal import RPC
 public import ServiceKit
-public import Storage
+internal import Storage
 internal import Synchronization
 internal import VommaProto
 

@@ -1,4 +1,4 @@
-public import ServiceKit
+internal import ServiceKit
 
 /// Vomma's services, in the order in which they are started.
 public enum ServiceName: String, CaseIterable, Sendable {

@@ -1,15 +1,18 @@
-private import Synchronization
+internal import NIOConcurrencyHelpers
+
+// Locks here are NIO's, which are pthread's: the thread sanitizer does not see Synchronization's `Mutex` on Linux when it
+// is contended, and reports races that are none.
 
 /// Counts things in progress, and tells once when there are none.
 final class ActivityCounter: Sendable {
-    private let state = Mutex<(count: Int, callbacks: [@Sendable () -> Void])>((0, []))
+    private let state = NIOLockedValueBox<(count: Int, callbacks: [@Sendable () -> Void])>((0, []))
 
-    var count: Int { state.withLock { $0.count } }
+    var count: Int { state.withLockedValue { $0.count } }
 
-    func started() { state.withLock { $0.count += 1 } }
+    func started() { state.withLockedValue { $0.count += 1 } }
 
     func finished() {
-        let callbacks = state.withLock { state in
+        let callbacks = state.withLockedValue { state in
             state.count -= 1
             guard state.count == 0 else { return [@Sendable () -> Void]() }
             defer { state.callbacks = [] }
@@ -20,7 +23,7 @@ final class ActivityCounter: Sendable {
 
     /// Calls back once, at the first moment from now when the count is zero.
     func whenIdle(_ callback: @escaping @Sendable () -> Void) {
-        let isIdle = state.withLock { state in
+        let isIdle = state.withLockedValue { state in
             if state.count > 0 { state.callbacks.append(callback) }
             return state.count == 0
         }
@@ -36,11 +39,11 @@ final class OneShot<Value: Sendable>: Sendable {
         var nextWaiter = 0
     }
 
-    private let state = Mutex(State())
+    private let state = NIOLockedValueBox(State())
 
     /// Sets the value; only the first one counts.
     func fire(_ value: Value) {
-        let waiters = state.withLock { state in
+        let waiters = state.withLockedValue { state in
             guard state.value == nil else { return [Waiter<Value?>]() }
             state.value = value
             defer { state.waiters = [:] }
@@ -51,13 +54,13 @@ final class OneShot<Value: Sendable>: Sendable {
 
     /// The value when it is there; `nil` if the waiting task is cancelled first.
     func wait() async -> Value? {
-        let ticket = state.withLock { state in
+        let ticket = state.withLockedValue { state in
             state.nextWaiter += 1
             return state.nextWaiter
         }
         return await withTaskCancellationHandler {
             await Waiter<Value?>.suspend { waiter in
-                let value = state.withLock { state in
+                let value = state.withLockedValue { state in
                     if state.value == nil { state.waiters[ticket] = waiter }
                     return state.value
                 }
@@ -76,7 +79,7 @@ final class OneShot<Value: Sendable>: Sendable {
     /// The value when it is there, even if the waiting task is cancelled meanwhile.
     func waitUncancelled() async -> Value? {
         await Waiter<Value?>.suspend { waiter in
-            let value = state.withLock { state in
+            let value = state.withLockedValue { state in
                 if state.value == nil {
                     state.nextWaiter += 1
                     state.waiters[state.nextWaiter] = waiter
@@ -88,7 +91,7 @@ final class OneShot<Value: Sendable>: Sendable {
     }
 
     private func remove(_ ticket: Int) {
-        let waiter = state.withLock { $0.waiters.removeValue(forKey: ticket) }
+        let waiter = state.withLockedValue { $0.waiters.removeValue(forKey: ticket) }
         waiter?.resume(nil)
     }
 }

@@ -1,8 +1,8 @@
 private import Glibc
 public import Logging
+internal import NIOConcurrencyHelpers
 internal import NIOCore
 internal import NIOPosix
-private import Synchronization
 
 /// A gRPC server: listens, and runs the handlers of its services.
 ///
@@ -13,7 +13,7 @@ public final class RPCServer: Sendable {
     private let configuration: RPCServerConfiguration
     private let services: [any RPCService]
     private let log: Logger
-    private let hasRun = Mutex(false)
+    private let hasRun = NIOLockedValueBox(false)
     private let port = OneShot<Result<Int, RPCError>>()
     private let shutdown = OneShot<Void>()
 
@@ -39,7 +39,7 @@ public final class RPCServer: Sendable {
     /// Binds, and serves until shutdown is asked for or the task is cancelled.
     /// - Throws: `RPCError`: `addressInUse`, `cannotBind`, `alreadyRan`, `duplicateMethod`.
     public func run() async throws {
-        let isFirst = hasRun.withLock { hasRun in
+        let isFirst = hasRun.withLockedValue { hasRun in
             defer { hasRun = true }
             return !hasRun
         }
@@ -121,7 +121,7 @@ public final class RPCServer: Sendable {
 /// The open connections of one server, over all event loops.
 private final class ConnectionRegistry: Sendable {
     let counter = ActivityCounter()
-    private let state = Mutex<State>(State())
+    private let state = NIOLockedValueBox<State>(State())
 
     private struct State {
         var connections: [ObjectIdentifier: NIOLoopBound<ServerConnection>] = [:]
@@ -133,19 +133,19 @@ private final class ConnectionRegistry: Sendable {
         let id = ObjectIdentifier(connection)
         let bound = NIOLoopBound(connection, eventLoop: channel.eventLoop)
         counter.started()
-        let isLate = state.withLock { state in
+        let isLate = state.withLockedValue { state in
             state.connections[id] = bound
             return state.isDraining
         }
         if isLate { channel.eventLoop.execute { bound.value.beginDrain() } }
         channel.closeFuture.whenComplete { _ in
-            _ = self.state.withLock { $0.connections.removeValue(forKey: id) }
+            _ = self.state.withLockedValue { $0.connections.removeValue(forKey: id) }
             self.counter.finished()
         }
     }
 
     func drain() {
-        let all = state.withLock { state in
+        let all = state.withLockedValue { state in
             state.isDraining = true
             return Array(state.connections.values)
         }
@@ -153,7 +153,7 @@ private final class ConnectionRegistry: Sendable {
     }
 
     func stop(_ status: RPCStatus) {
-        let all = state.withLock { state in
+        let all = state.withLockedValue { state in
             state.isDraining = true
             return Array(state.connections.values)
         }

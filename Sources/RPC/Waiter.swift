@@ -13,7 +13,7 @@
         #if DEBUG
             await withCheckedContinuation { body(Waiter(continuation: $0)) }
         #else
-            await withUnsafeContinuation { unsafe body(Waiter(continuation: $0)) }
+            unsafe await withUnsafeContinuation { unsafe body(Waiter(continuation: $0)) }
         #endif
     }
 

@@ -46,7 +46,7 @@ enum ChildProcess {
             &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
 
         let strings = unsafe arguments.map { unsafe strdup($0) } + [nil]
-        defer { for unsafestring in unsafe strings { unsafe free(string) } }
+        defer { unsafe strings.forEach { unsafe free($0) } }
         var identifier = pid_t()
         let failure = unsafe posix_spawn(&identifier, arguments[0], &actions, &attributes, strings, environ)
         guard failure == 0 else { throw .cluster("\(arguments[0]) could not be started (error \(failure))") }

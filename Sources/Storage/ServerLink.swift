@@ -14,9 +14,9 @@ internal import Glibc
         let keywords = configuration.keywords
         let strings = unsafe keywords.map { unsafe (strdup($0.0), strdup($0.1)) }
         defer {
-            for unsafepair in unsafe strings {
-                unsafe free(pair.0)
-                unsafe free(pair.1)
+            unsafe strings.forEach { name, value in
+                unsafe free(name)
+                unsafe free(value)
             }
         }
         let names = unsafe strings.map { unsafe UnsafePointer($0.0) } + [nil]

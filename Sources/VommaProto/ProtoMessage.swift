@@ -3,9 +3,11 @@
 //
 // The wire work is libprotobuf-c's. What it does not do is added here: a limit of depth and of memory, and the check of
 // UTF-8. What it does otherwise than the standard, known and left so:
-//  - a known field that arrives with another wire type makes the message malformed, instead of an unknown field;
+//  - a known field that arrives with another wire type makes the message malformed (a bool with bytes is even read),
+//    instead of becoming an unknown field;
 //  - groups, which proto3 doesn't have, are refused even as unknown fields;
-//  - a message that is a oneof's choice and occurs twice is replaced by its second occurrence, not merged with it.
+//  - a message that is a oneof's choice and occurs twice is replaced by its second occurrence, not merged with it;
+//  - unknown fields within a map's entry are dropped.
 // Strings compare as Swift's do, by canonical equivalence: map keys that differ only in their normalisation are one.
 
 public import RPC
@@ -13,7 +15,8 @@ public import RPC
 /// A message of a proto: a value with a wire form.
 ///
 /// Reading and writing throw `MessageError`. Fields are written by number and map entries by key, so that equal
-/// messages have equal bytes. Equality is that of the fields, unknown ones included; as in Swift, a NaN is not equal to itself.
+/// messages have equal bytes. Equality is that of the fields, unknown ones included; as in Swift, a NaN is not equal to
+/// itself.
 public protocol ProtoMessage: RPCMessage, Equatable {
     /// All fields at their defaults.
     init()

@@ -10,12 +10,13 @@ final class Naming {
     ]
     /// Names that the generated code uses itself: a message of that name gets the suffix `Message`.
     private static let reservedTypes: Set<String> = [
-        "Array", "Arena", "BidirectionalCall", "Bool", "Box", "CVommaProto", "CallContext", "CallOptions", "Dictionary",
-        "Double", "Equatable", "Error", "FileDescriptor", "FileDescriptors", "Float", "Hashable", "Int", "Int32", "Int64",
-        "MessageError", "Never", "Optional", "ProtoEnum", "ProtoMessage", "Protocol", "RPC", "RPCChannel", "RPCMessage",
-        "RPCMethod", "RPCService", "RPCStatus", "RawSpan", "RequestStream", "RequestWriter", "ResponseStream",
-        "ResponseWriter", "Self", "Sendable", "StaticString", "String", "Swift", "Type", "UInt32", "UInt64", "UInt8", "UnknownFields",
-        "UnsafeMutablePointer", "UnsafePointer", "VommaProto", "Wire", "WireMessage",
+        "Arena", "Array", "BidirectionalCall", "Bool", "Box", "CVommaProto", "CallContext", "CallOptions",
+        "Dictionary", "Double", "Equatable", "Error", "FileDescriptor", "FileDescriptors", "Float", "Hashable", "Int",
+        "Int32", "Int64", "MessageError", "Never", "Optional", "ProtoEnum", "ProtoMessage", "Protocol", "RPC",
+        "RPCChannel", "RPCMessage", "RPCMethod", "RPCService", "RPCStatus", "RawSpan", "RequestStream",
+        "RequestWriter", "ResponseStream", "ResponseWriter", "Self", "Sendable", "StaticString", "String", "Swift",
+        "Type", "UInt32", "UInt64", "UInt8", "UnknownFields", "UnsafeMutablePointer", "UnsafePointer", "VommaProto",
+        "Wire", "WireMessage",
     ]
     private static let keywords: Set<String> = [
         "associatedtype", "as", "break", "case", "catch", "class", "continue", "default", "defer", "deinit", "do",

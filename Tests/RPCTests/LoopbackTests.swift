@@ -1,4 +1,4 @@
-import Synchronization
+import NIOConcurrencyHelpers
 import Testing
 
 @testable import RPC
@@ -110,10 +110,10 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
             default: throw CancellationError()
             }
         }
-        let finished = Mutex<[String]>([])
+        let finished = NIOLockedValueBox<[String]>([])
         try await withServer(
             [method],
-            configure: { $0.onCallFinished = { path, status, _ in finished.withLock { $0.append("\(path) \(status)") } } }
+            configure: { $0.onCallFinished = { path, status, _ in finished.withLockedValue { $0.append("\(path) \(status)") } } }
         ) { _, channel in
             func fail(_ text: String) async -> RPCStatus {
                 await status { _ = try await channel.unary("/test.Service/Fail", Blob(text)) as Blob }
@@ -132,7 +132,7 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
         }
         let path = "/test.Service/Fail"
         // "big" and "malformed" are the client's failures: the server had answered.
-        #expect(Set(finished.withLock { $0 }) == Set([
+        #expect(Set(finished.withLockedValue { $0 }) == Set([
             "\(path) unknown", "\(path) notFound", "\(path) ok", "\(path) cancelled", "\(path) internal",
             "\(path) resourceExhausted", " unimplemented",
         ]))
@@ -295,11 +295,11 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
             }
             return request
         }
-        let channelBox = Mutex<RPCChannel?>(nil)
+        let channelBox = NIOLockedValueBox<RPCChannel?>(nil)
         let outer = RPCMethod.unary("/test.Service/Outer") { (request: Blob, context) -> Blob in
             #expect(context.deadline != nil)
             // No timeout of its own: the outer call's ends it.
-            guard let channel = channelBox.withLock({ $0 }) else { return Blob("no channel") }
+            guard let channel = channelBox.withLockedValue({ $0 }) else { return Blob("no channel") }
             return try await channel.unary("/test.Service/Inner", request)
         }
         let inner = RPCMethod.unary("/test.Service/Inner") { (request: Blob, context) -> Blob in
@@ -311,7 +311,7 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
                 $0.onCallFinished = { path, status, _ in if path.hasSuffix("Stubborn") { finished.fire(status) } }
             }
         ) { server, channel in
-            channelBox.withLock { $0 = channel }
+            channelBox.withLockedValue { $0 = channel }
             let options = CallOptions(timeout: .milliseconds(20))
             let timedOut = await status { _ = try await channel.unary("/test.Service/Hang", Blob(""), options: options) as Blob }
             #expect(timedOut.code == .deadlineExceeded)
@@ -329,7 +329,7 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
             #expect(nested.text == "inherited")
             let direct: Blob = try await channel.unary("/test.Service/Inner", Blob(""))
             #expect(direct.text == "none")
-            channelBox.withLock { $0 = nil }
+            channelBox.withLockedValue { $0 = nil }
         }
     }
 

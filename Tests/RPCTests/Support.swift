@@ -1,5 +1,5 @@
 import Logging
-import Synchronization
+import NIOConcurrencyHelpers
 
 @testable import RPC
 
@@ -31,12 +31,12 @@ final class Counter: Sendable {
         var value = 0
         var waiters: [(atLeast: Int, waiter: Waiter<Void>)] = []
     }
-    private let state = Mutex(State())
+    private let state = NIOLockedValueBox(State())
 
-    var value: Int { state.withLock { $0.value } }
+    var value: Int { state.withLockedValue { $0.value } }
 
     func increment() {
-        let ready = state.withLock { state in
+        let ready = state.withLockedValue { state in
             state.value += 1
             let ready = state.waiters.filter { $0.atLeast <= state.value }
             state.waiters.removeAll { $0.atLeast <= state.value }
@@ -47,7 +47,7 @@ final class Counter: Sendable {
 
     func reached(_ atLeast: Int) async {
         await Waiter<Void>.suspend { waiter in
-            let isThere = state.withLock { state in
+            let isThere = state.withLockedValue { state in
                 if state.value < atLeast { state.waiters.append((atLeast, waiter)) }
                 return state.value >= atLeast
             }

@@ -81,7 +81,10 @@ import Testing
             (
                 connection.processIdentifier,
                 try connection.queryOne(
-                    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+                    """
+                    SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
+                    """
                 ) { (row) throws(StorageError) in try row.get(0, as: Int.self) }
             )
         }

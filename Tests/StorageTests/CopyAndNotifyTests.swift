@@ -18,7 +18,10 @@ import Testing
             }
             #expect(count == 5000)
             let (sum, nulls, text) = try connection.queryOne(
-                "SELECT sum(b), count(*) FILTER (WHERE b IS NULL), max(c) FROM t WHERE d = set_byte('\\x00', 0, (a % 256)::int)"
+                """
+                SELECT sum(b), count(*) FILTER (WHERE b IS NULL), max(c) FROM t
+                WHERE d = set_byte('\\x00', 0, (a % 256)::int)
+                """
             ) { (row) throws(StorageError) in
                 (try row.get(0, as: Double.self), try row.get(1, as: Int.self), try row.get(2, as: String.self))
             }

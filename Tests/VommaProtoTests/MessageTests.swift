@@ -16,7 +16,8 @@ struct MessageTests {
     func written() throws {
         let smallest = TestingEverything(
             aDouble: .leastNonzeroMagnitude, aFloat: .leastNonzeroMagnitude, anInt32: .min, anInt64: .min,
-            aSint32: .min, aSint64: .min, anSfixed32: .min, anSfixed64: .min, colour: .negative, number: .init(value: .min))
+            aSint32: .min, aSint64: .min, anSfixed32: .min, anSfixed64: .min, colour: .negative,
+            number: .init(value: .min))
         #expect(try smallest.serializedBytes() == Golden.bytes("smallest"))
         let negative = TestingEverything(
             aDouble: -0.0, aFloat: -0.0, doubles: [-0.0, 0], floats: [-0.0], maybeDouble: -0.0,

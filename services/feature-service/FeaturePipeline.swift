@@ -61,10 +61,9 @@ struct FeaturePipeline: Sendable {
         _ rows: [FeatureRepository.Vector], _ fits: [StoredFit], _ checkpoint: ConsumerRepository.Progress?, stream: String
     ) async throws {
         if rows.isEmpty, fits.isEmpty, checkpoint == nil { return }
-        try await pool.withTransaction { connection in
-            // What a crash of the database would lose of the last moments is computed again, to the same bits, so this
-            // commit need not wait for the disk.
-            try connection.execute("SET LOCAL synchronous_commit = off")
+        // What a crash of the database would lose of the last moments is computed again, to the same bits, so this commit
+        // need not wait for the disk.
+        try await pool.withTransaction(durability: .deferred) { connection in
             try FeatureRepository.insert(rows, stream: stream, schema: schema.version, on: connection)
             for fit in fits {
                 try OptionRepository.insert(

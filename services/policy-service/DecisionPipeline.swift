@@ -77,9 +77,8 @@ struct DecisionPipeline: Sendable {
     ) async throws {
         let progress = ConsumerRepository.Progress(
             sequence: Int64(sequence), state: try checkpoint.serializedBytes())
-        try await pool.withTransaction { connection in
-            // What a crash of the database would lose of the last moments is decided again, to the same bits.
-            try connection.execute("SET LOCAL synchronous_commit = off")
+        // What a crash of the database would lose of the last moments is decided again, to the same bits.
+        try await pool.withTransaction(durability: .deferred) { connection in
             if !rows.isEmpty { try DecisionRepository.insert(rows, stream: stream, on: connection) }
             try ConsumerRepository.save(progress, consumer: consumer, stream: stream, on: connection)
         }

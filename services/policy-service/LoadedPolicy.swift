@@ -25,11 +25,8 @@ struct LoadedPolicy: Sendable {
             throw PolicyLoadError.unusable(model: title, reason: "its schema \(schemaVersion) is not registered")
         }
         let policy = try MLPPolicy(safetensors: checkpoint)
-        guard let window = Int(policy.metadata["window"] ?? ""), window >= 1 else {
-            throw PolicyLoadError.unusable(model: title, reason: "its metadata name no window")
-        }
-        let layout = ObservationLayout(window: window, featureCount: names.count)
-        guard layout.count == policy.observationSize else {
+        let layout = ObservationLayout(window: policy.window, featureCount: names.count)
+        guard policy.featureCount == names.count, layout.count == policy.observationSize else {
             throw PolicyLoadError.unusable(
                 model: title, reason: "it sees \(policy.observationSize) numbers, its schema gives \(layout.count)")
         }

@@ -1,4 +1,5 @@
 internal import Kernels
+internal import MarketData
 internal import RPC
 internal import ServiceKit
 internal import Storage
@@ -20,7 +21,7 @@ struct TrainerServiceDefinition: ServiceDefinition {
             "seconds until another trainer takes over the job of one that has gone silent")
         let checkpoint = settings.int(
             "checkpoint.seconds", default: 5, in: 1...3600, "seconds of work between two checkpoints of a job")
-        worker.leaseDuration = .seconds(lease)
+        worker.leaseDuration = .seconds(Int64(lease))
         worker.checkpointInterval = .seconds(checkpoint)
         self.worker = worker
     }

@@ -102,7 +102,10 @@ public enum ModelRepository {
         _ name: String, version: Int64, on connection: isolated Connection
     ) throws(StorageError) -> [UInt8]? {
         try connection.queryOptional(
-            "SELECT checkpoint, sha256 = encode(sha256(checkpoint), 'hex') FROM models WHERE name = $1 AND version = $2",
+            """
+            SELECT checkpoint, sha256 = encode(sha256(checkpoint), 'hex') FROM models
+            WHERE name = $1 AND version = $2
+            """,
             [name, version]
         ) { (row) throws(StorageError) in
             guard try row.get(1, as: Bool.self) else {

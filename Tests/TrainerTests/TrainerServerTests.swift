@@ -1,0 +1,91 @@
+import RPC
+import Storage
+import Testing
+import VommaProto
+
+@testable import trainer
+
+@Suite(.serialized) struct TrainerServerTests {
+    private let context = CallContext(path: "test")
+
+    private func code(_ body: () async throws -> Void) async -> StatusCode? {
+        do {
+            try await body()
+            return nil
+        } catch { return (error as? RPCStatus)?.code }
+    }
+
+    @Test("The same key is the same job; what can be no job is refused")
+    func submission() async throws {
+        let market = try await TestMarket(bars: 1)
+        let first = try await market.submit("a", "hmm", "{}")
+        #expect(try await market.submit("a", "ppo", #"{"other": 1}"#) == first)
+        let second = try await market.submit("b", "hmm", "{}")
+        let listed = try await market.server.listJobs(ListJobsRequest(), context: context).jobs
+        #expect(listed.map(\.jobID) == [second, first] && listed.allSatisfy { $0.state == .queued })
+        #expect(try await market.server.listJobs(ListJobsRequest(limit: 1), context: context).jobs.count == 1)
+        for request in [
+            SubmitJobRequest(jobKey: "", kind: "hmm", specJSON: "{}"),
+            SubmitJobRequest(jobKey: "c", kind: "sac", specJSON: "{}"),
+            SubmitJobRequest(jobKey: "c", kind: "hmm", specJSON: "[]"),
+            SubmitJobRequest(jobKey: "c", kind: "hmm", specJSON: "{"),
+        ] {
+            #expect(await code { _ = try await market.server.submitJob(request, context: context) } == .invalidArgument)
+        }
+        #expect(await code { _ = try await market.job(999) } == .notFound)
+        await market.pool.close()
+    }
+
+    @Test("A watched job is told of until it ends, with its metrics")
+    func watch() async throws {
+        let market = try await TestMarket()
+        let id = try await market.submit("a", "hmm", TestMarket.regime(seed: 1))
+        let (jobs, told) = AsyncStream.makeStream(of: Job.self)
+        try await market.withWorkers([market.worker("a")]) {
+            let writer = ResponseWriter<Job> { told.yield($0) }
+            try await market.server.watchJob(GetJobRequest(jobID: id), responses: writer, context: context)
+        }
+        told.finish()
+        var seen: [Job] = []
+        for await job in jobs { seen.append(job) }
+        let last = try #require(seen.last)
+        #expect(last.state == .succeeded && last.leaseOwner == "a" && last.resultJSON.contains("regime"))
+        #expect(last.latestMetrics.map(\.name) == ["bic", "log_likelihood_per_observation"])
+        await market.pool.close()
+    }
+
+    @Test("Promotion changes the live version and tells the channel")
+    func promotion() async throws {
+        let market = try await TestMarket(bars: 1)
+        let checkpoints: [[UInt8]] = [[1, 2], [3, 4, 5]]
+        for bytes in checkpoints {
+            _ = try await market.pool.withConnection {
+                try ModelRepository.register(name: "m", kind: "ppo", checkpoint: bytes, on: $0)
+            }
+        }
+        let server = market.server
+        func live() async throws -> Model {
+            try await server.getModel(GetModelRequest(name: "m"), context: context)
+        }
+        #expect(await code { _ = try await live() } == .notFound)
+        var notifications = try market.pool.notifications(ModelRepository.channel).makeAsyncIterator()
+        #expect(try await notifications.next() == .resync)
+
+        for version in [1, 2] as [Int64] {
+            let promoted = try await server.promoteModel(
+                PromoteModelRequest(name: "m", version: version), context: context)
+            #expect(promoted.stage == "live" && promoted.version == version && promoted.checkpoint.isEmpty)
+            #expect(try await notifications.next() == .notification(channel: "models", payload: "m"))
+            let model = try await live()
+            #expect(model.version == version && model.checkpoint == checkpoints[Int(version) - 1])
+        }
+        let all = try await server.listModels(ListModelsRequest(), context: context).models
+        #expect(all.map(\.version) == [2, 1] && all.map(\.stage) == ["live", "retired"])
+        #expect(try await server.getModel(GetModelRequest(name: "m", version: 1), context: context).checkpoint == [1, 2])
+        for request in [PromoteModelRequest(name: "m", version: 3), PromoteModelRequest(name: "n", version: 1)] {
+            #expect(await code { _ = try await server.promoteModel(request, context: context) } == .notFound)
+        }
+        #expect(try await live().version == 2)
+        await market.pool.close()
+    }
+}

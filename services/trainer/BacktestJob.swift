@@ -1,0 +1,123 @@
+internal import Evaluation
+internal import Features
+internal import MarketData
+internal import Policies
+internal import Storage
+internal import Trading
+
+/// What a job of kind `backtest` is to do: run a stored policy over a span of a stream's stored features.
+struct BacktestSpecification: Decodable, Equatable {
+    var stream: String
+    /// Must be the stream's, where given.
+    var exchange: String?
+    var symbol: String
+    /// Name of the model; default `policy`.
+    var model: String
+    /// 0, the default: the live one.
+    var version: Int64
+    /// Decisions begin with the first bar that closes at or after `from`; the last bar closes before `to`.
+    var from: Timestamp
+    var to: Timestamp
+    /// Default: the stream's.
+    var account: AccountSettings?
+    /// Of the random baseline. Default 1.
+    var seed: UInt64
+
+    init(from decoder: any Decoder) throws {
+        var reader = try SpecificationReader(decoder)
+        stream = try reader.text("stream")
+        exchange = try reader.optional("exchange", as: String.self)
+        symbol = try reader.text("symbol")
+        model = try reader.text("model", default: "policy")
+        version = Int64(try reader.number("version", default: 0, in: 0...Int.max))
+        from = try reader.time("from")
+        to = try reader.time("to")
+        account = try reader.account("account")
+        seed = try reader.field("seed", default: 1)
+        try reader.finish()
+        if from >= to { throw reader.fault("to", "is not after “from”") }
+    }
+}
+
+/// Runs a policy over history as execution-service would: the same features, normaliser, session and terms, bar by bar.
+/// On the same stream its fills are those of the paper account.
+struct BacktestJob {
+    private let context: JobContext
+    private let specification: BacktestSpecification
+
+    /// A longer list of fills is cut: a result is read as a whole.
+    private static let fillLimit = 5000
+    private static let baselinePointLimit = 500
+
+    init(_ context: JobContext) throws {
+        self.context = context
+        specification = try SpecificationReader.read(BacktestSpecification.self, from: context.job.spec)
+    }
+
+    private struct Result: Encodable {
+        var stream: String
+        var symbol: String
+        var model: ModelReference
+        /// Close of the bar of the first decision, and of the last bar.
+        var first: String
+        var last: String
+        var report: BacktestReport
+        var fills: [BacktestReport.FillRow]
+        var baselines: [String: BacktestReport]
+    }
+
+    func run() async throws {
+        let specification = specification
+        try context.proceed(0, "loading the model")
+        let model = try await StoredPolicy.load(specification.model, specification.version, context.pool)
+        let window = model.policy.window
+        try context.proceed(0.05, "reading features")
+        let history = try await FeatureHistory(
+            stream: specification.stream, exchange: specification.exchange, symbol: specification.symbol,
+            from: specification.from, to: specification.to, before: window - 1, pool: context.pool)
+        try model.require(history.schema)
+        let rules = try await InstrumentRules.stored(
+            exchange: history.stream.exchange, symbol: specification.symbol, pool: context.pool)
+        let account = try specification.account ?? AccountSettings(of: history.stream)
+        let series = try history.series(model.normaliser)
+
+        try context.proceed(0.3, "running the policy")
+        let rows = history.rows(from: specification.from, to: specification.to)
+        // Where the window is not full yet, policy-service abstains, and so there is no decision here.
+        let span = max(0, rows.lowerBound - (window - 1))..<rows.upperBound
+        let backtest = Backtest(
+            session: try account.session(account: "backtest", instruments: [rules]), window: window,
+            modelVersion: "\(model.record.name).\(model.record.version)")
+        let result = try backtest.run(model.policy, on: series, span: span)
+        var baselines: [String: BacktestReport] = [:]
+        for (index, baseline) in Baseline.standard(beside: result, seed: specification.seed).enumerated() {
+            try context.proceed(0.5 + 0.1 * Double(index), "running the baseline \(baseline.name)")
+            let found = try baseline.run(backtest, on: series, span: span)
+            baselines[baseline.name] = BacktestReport(found, pointLimit: Self.baselinePointLimit)
+        }
+        try context.proceed(0.95, "storing the result")
+        let answer = Result(
+            stream: specification.stream, symbol: specification.symbol, model: ModelReference(model.record),
+            first: "\(series.bars[result.rows.lowerBound].closeTime)",
+            last: "\(series.bars[result.rows.upperBound - 1].closeTime)", report: BacktestReport(result),
+            fills: BacktestReport.fills(result, limit: Self.fillLimit), baselines: baselines)
+        let json = try JSON(encoding: answer)
+        try await context.complete { _ in json }
+    }
+}
+
+extension Backtest {
+    /// Runs a policy's deterministic decisions. Throws what the session throws, and `PolicyError`.
+    func run(_ policy: MLPPolicy, on series: MarketSeries, span: Range<Int>) throws -> BacktestResult {
+        var runner = PolicyRunner(policy)
+        var failure: PolicyError?
+        let result = try run(on: series, span: span) { observation, _ in
+            do throws(PolicyError) { return Double(try runner.decide(observation).action) } catch {
+                failure = failure ?? error
+                return nil
+            }
+        }
+        if let failure { throw failure }
+        return result
+    }
+}

@@ -1,0 +1,128 @@
+internal import Learning
+internal import MarketData
+internal import NeuralNetworks
+internal import Trading
+
+/// What a job of kind `ppo` is to do: train a policy on stored features. See docs/jobs.md.
+struct PolicySpecification: Decodable, Equatable {
+    /// Of the model that is registered. Default `policy`.
+    var name: String
+    var stream: String
+    /// Must be the stream's, where given.
+    var exchange: String?
+    var symbol: String
+    /// Trained on: bars that close in `trainFrom ..< trainTo`.
+    var trainFrom: Timestamp
+    var trainTo: Timestamp
+    /// Chosen by: bars that close in `trainTo + embargo ..< validateTo`.
+    var validateTo: Timestamp
+    /// Default 60 minutes.
+    var embargo: Interval
+    var seed: UInt64
+    /// Environment steps; rounded up to whole iterations. Default 200,000.
+    var totalSteps: Int
+    /// Widths of the hidden layers. Default 128 and 128.
+    var hidden: [Int]
+    /// Rows of features in an observation. Default 16, which is what feature-service sends.
+    var window: Int
+    /// Default 16.
+    var environments: Int
+    /// Default 512.
+    var episodeLength: Int
+    /// Iterations between two validations; 0, the default: 16 in the whole training.
+    var validateEvery: Int
+    /// Before the tanh, at the beginning. Default 0.6.
+    var initialStandardDeviation: Float
+    var algorithm: PPOConfiguration
+    var reward: RewardEngine.Configuration
+    /// Default: the stream's.
+    var account: AccountSettings?
+
+    init(from decoder: any Decoder) throws {
+        var reader = try SpecificationReader(decoder)
+        name = try reader.text("name", default: "policy")
+        stream = try reader.text("stream")
+        exchange = try reader.optional("exchange", as: String.self)
+        symbol = try reader.text("symbol")
+        trainFrom = try reader.time("train_from")
+        trainTo = try reader.time("train_to")
+        validateTo = try reader.time("validate_to")
+        embargo = .minutes(Int64(try reader.number("embargo_minutes", default: 60, in: 0...1_000_000)))
+        seed = try reader.field("seed", default: 1)
+        totalSteps = try reader.number("total_steps", default: 200_000, in: 1...1_000_000_000)
+        hidden = try reader.field("hidden", default: [128, 128])
+        window = try reader.number("window", default: 16, in: 1...256)
+        environments = try reader.number("environments", default: 16, in: 1...256)
+        episodeLength = try reader.number("episode_length", default: 512, in: 1...1_000_000)
+        validateEvery = try reader.number("validate_every", default: 0, in: 0...1_000_000)
+        initialStandardDeviation = try reader.number("initial_standard_deviation", default: 0.6, in: 0.01...7)
+        algorithm = try PPOConfiguration(&reader)
+        reward = try reader.optional("reward", as: RewardSpecification.self)?.configuration ?? .init()
+        account = try reader.account("account")
+        try reader.finish()
+        if trainFrom >= trainTo { throw reader.fault("train_to", "is not after “train_from”") }
+        if trainTo + embargo >= validateTo { throw reader.fault("validate_to", "is not after “train_to” and the embargo") }
+        guard (1...8).contains(hidden.count), hidden.allSatisfy({ (1...4096).contains($0) }) else {
+            throw reader.fault("hidden", "is not one to eight widths of 1 … 4096")
+        }
+        let rollout = environments * algorithm.stepsPerEnvironment
+        algorithm.totalIterations = (totalSteps + rollout - 1) / rollout
+    }
+
+    /// Iterations between two validations.
+    var validationInterval: Int { validateEvery > 0 ? validateEvery : max(1, algorithm.totalIterations / 16) }
+}
+
+extension PPOConfiguration {
+    /// The algorithm's fields of a specification; the number of iterations is left to the caller.
+    fileprivate init(_ reader: inout SpecificationReader) throws {
+        self.init()
+        stepsPerEnvironment = try reader.number("steps_per_environment", default: 128, in: 1...65_536)
+        minibatchSize = try reader.number("minibatch_size", default: 256, in: 2...65_536)
+        epochs = try reader.number("epochs", default: 4, in: 1...100)
+        learningRate = .linear(from: try reader.number("learning_rate", default: 3e-4, in: 0...1), to: 0)
+        gamma = try reader.number("gamma", default: 0.99, in: 0.001...1)
+        gaeLambda = try reader.number("gae_lambda", default: 0.95, in: 0...1)
+        clipRange = try reader.number("clip_range", default: 0.2, in: 0.001...10)
+        entropyCoefficient = try reader.number("entropy_coefficient", default: 0, in: 0...10)
+        targetKL = try reader.number("target_kl", default: 0.02, in: 1e-6...100)
+        // A minute's return is of the order of 1e-3: with this factor discounted sums are of the order of 1.
+        rewardScale = try reader.number("reward_scale", default: 100, in: 1e-6...1e6)
+    }
+}
+
+/// The reward's fields: RewardEngine's, with its defaults.
+private struct RewardSpecification: Decodable {
+    var configuration = RewardEngine.Configuration()
+
+    private static let kinds: [String: RewardEngine.Kind] = [
+        "simple": .simple, "composite": .composite, "differential_sharpe": .differentialSharpe,
+        "differential_sortino": .differentialSortino,
+    ]
+
+    init(from decoder: any Decoder) throws {
+        var reader = try SpecificationReader(decoder)
+        let kind = try reader.text("kind", default: "composite")
+        guard let known = Self.kinds[kind] else {
+            throw reader.fault("kind", "is “\(kind)”, none of \(Self.kinds.keys.sorted().joined(separator: ", "))")
+        }
+        let defaults = configuration
+        configuration.kind = known
+        configuration.profitScale = try reader.number("profit_scale", default: defaults.profitScale, in: 0...1e6)
+        configuration.turnoverPenalty = try reader.number(
+            "turnover_penalty", default: defaults.turnoverPenalty, in: 0...1e6)
+        configuration.drawdownPenalty = try reader.number(
+            "drawdown_penalty", default: defaults.drawdownPenalty, in: 0...1e6)
+        configuration.leveragePenalty = try reader.number(
+            "leverage_penalty", default: defaults.leveragePenalty, in: 0...1e6)
+        configuration.volatilityPenalty = try reader.number(
+            "volatility_penalty", default: defaults.volatilityPenalty, in: 0...1e6)
+        configuration.targetVolatility = try reader.number(
+            "target_volatility", default: defaults.targetVolatility, in: 0...1e6)
+        configuration.volatilityWindow = try reader.number(
+            "volatility_window", default: defaults.volatilityWindow, in: 2...10_000)
+        configuration.adaptationRate = try reader.number(
+            "adaptation_rate", default: defaults.adaptationRate, in: 1e-6...0.999_999)
+        try reader.finish()
+    }
+}

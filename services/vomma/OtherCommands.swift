@@ -1,0 +1,292 @@
+internal import ArgumentParser
+internal import Foundation
+internal import LocalStack
+internal import Logging
+internal import MarketData
+internal import RPC
+internal import Reports
+internal import ServiceKit
+internal import Storage
+internal import VommaProto
+
+/// Options of the commands that talk to a running stack.
+struct StackOptions: ParsableArguments {
+    @Option(help: "The data folder of the `vomma run --keep` that is running.")
+    var dataFolder = ".vomma"
+    @Option(help: "The database, instead of the running stack's.")
+    var databaseUrl: String?
+
+    func address(_ name: ServiceName) -> Address { StackFile.address(name, folder: dataFolder) }
+
+    func channel(_ name: ServiceName) -> RPCChannel {
+        let address = address(name)
+        var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
+        log.logLevel = .error
+        return RPCChannel(host: address.host, port: address.port, log: log)
+    }
+
+    func pool() throws -> ConnectionPool {
+        let url = databaseUrl ?? StackFile.read(folder: dataFolder)?.databaseURL
+            ?? ProcessInfo.processInfo.environment["VOMMA_DATABASE_URL"]
+        guard let url else {
+            throw ValidationError(
+                "no database: give --database-url, set VOMMA_DATABASE_URL, or start a stack with `vomma run --keep`")
+        }
+        var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
+        log.logLevel = .error
+        return try ConnectionPool(StorageConfiguration(url: url), log: log)
+    }
+}
+
+/// Runs a command's body and explains what goes wrong.
+func explaining(_ body: () async throws -> Void) async throws {
+    do { try await body() } catch let error where !(error is ExitCode) && !(error is ValidationError) {
+        Terminal().note("vomma: \(explain(error))")
+        throw ExitCode(1)
+    }
+}
+
+/// `vomma migrate`: brings a database's schema up to date.
+struct MigrateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "migrate", abstract: "Bring a database's schema up to date.",
+        discussion: "Services do it by themselves at their start; this command does it alone, and says what it did.")
+
+    @OptionGroup var stack: StackOptions
+
+    func run() async throws {
+        try await explaining {
+            let pool = try stack.pool()
+            let applied = try await pool.migrate()
+            print(applied.isEmpty ? "the schema is up to date" : "applied: " + applied.map(\.name).joined(separator: ", "))
+            await pool.close()
+        }
+    }
+}
+
+/// `vomma train`: submits a training job and follows it.
+struct TrainCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train", abstract: "Submit a training job and follow it to its end.",
+        discussion: """
+            The specification is JSON, from a file or from standard input (-): docs/jobs.md has the fields of each kind. \
+            Submitting the same key twice is one job.
+
+            Example: vomma train ppo my-policy-1 ppo.json --promote
+            """)
+
+    @OptionGroup var stack: StackOptions
+    @Argument(help: "hmm, ppo or backtest.")
+    var kind: String
+    @Argument(help: "A name for the job.")
+    var key: String
+    @Argument(help: "A file with the specification, or - for standard input.")
+    var specification: String
+    @Flag(help: "Make the model that comes out the live one.")
+    var promote = false
+
+    func run() async throws {
+        try await explaining {
+            let result = try await JobFollower(stack).run(
+                kind: kind, key: key, specification: try readSpecification(specification))
+            print(result)
+            guard promote else { return }
+            let model = try JSONDecoder().decode(PromotableResult.self, from: Data(result.utf8)).model
+            _ = try await TrainerClient(stack.channel(.trainer)).promoteModel(
+                PromoteModelRequest(name: model.name, version: model.version))
+            Terminal().note("\(model.name) version \(model.version) is live")
+        }
+    }
+}
+
+private struct PromotableResult: Decodable {
+    struct Model: Decodable {
+        var name: String
+        var version: Int64
+    }
+    var model: Model
+}
+
+func readSpecification(_ path: String) throws -> String {
+    if path == "-" { return String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self) }
+    guard let data = FileManager.default.contents(atPath: path) else {
+        throw ValidationError("\(path) cannot be read")
+    }
+    return String(decoding: data, as: UTF8.self)
+}
+
+/// `vomma backtest`: runs the live policy over a stream's stored features, beside the baselines.
+struct BacktestCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "backtest", abstract: "Run a stored policy over a stream's stored features, beside the baselines.",
+        discussion: "The engine is the paper account's own. The result is printed as a table; --json prints all of it.")
+
+    @OptionGroup var stack: StackOptions
+    @Argument(help: "The stream, as `vomma status` lists it.")
+    var stream: String
+    @Option(help: "The symbol to trade.")
+    var symbol: String
+    @Option(help: "First decision, such as 2026-03-01.")
+    var from: String
+    @Option(help: "End of the span.")
+    var to: String
+    @Option(help: "Version of the policy; 0 is the live one.")
+    var version: Int64 = 0
+    @Option(help: "Starting capital, in USDT.")
+    var capital = "19.99"
+    @Flag(help: "Print the whole result as JSON.")
+    var json = false
+
+    func run() async throws {
+        try await explaining {
+            let specification: [String: Any] = [
+                "stream": stream, "symbol": symbol, "from": from, "to": to, "version": version,
+                "account": ["capital": capital],
+            ]
+            let text = String(
+                decoding: try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys]), as: UTF8.self)
+            // The specification is the key, so that the same question is asked once; a later promotion makes it another.
+            let live = try await PolicyClient(stack.channel(.policyService)).describePolicy(DescribePolicyRequest())
+            let key = "backtest/\(live.modelVersion)/\(text)"
+            let result = try await JobFollower(stack).run(kind: "backtest", key: key, specification: text)
+            if json {
+                print(result)
+                return
+            }
+            let decoder = JSONDecoder()
+            decoder.keyDecodingStrategy = .convertFromSnakeCase
+            let found = try decoder.decode(StoredBacktest.self, from: Data(result.utf8))
+            var rows = [["policy"] + Self.cells(found.report)]
+            for (name, part) in found.baselines.sorted(by: { $0.key < $1.key }) { rows.append([name] + Self.cells(part)) }
+            let table = Report.Section(
+                "\(symbol) from \(from) to \(to)",
+                [
+                    .table(
+                        header: ["", "return", "Sharpe", "max drawdown", "round trips", "fees", "final equity"], rows: rows)
+                ])
+            print(Report(title: "Backtest", verdict: "Out-of-sample only if the policy never saw this span.", sections: [table]).text())
+        }
+    }
+
+    private static func cells(_ part: StoredBacktest.Part) -> [String] {
+        let s = part.statistics
+        return [
+            s.totalReturn.shownPercent, (s.sharpe ?? .nan).shown(2), s.maxDrawdown.shownPercent, "\(s.roundTrips)",
+            s.fees.shown(4), s.finalEquity.shown(4),
+        ]
+    }
+}
+
+/// Submits a job and shows its progress until it has ended.
+struct JobFollower {
+    private let trainer: TrainerClient
+
+    init(_ stack: StackOptions) { trainer = TrainerClient(stack.channel(.trainer)) }
+
+    /// The job's result as JSON. Throws when it failed or was cancelled.
+    func run(kind: String, key: String, specification: String) async throws -> String {
+        let terminal = Terminal()
+        terminal.begin("\(kind) job")
+        var job = try await trainer.submitJob(SubmitJobRequest(jobKey: key, kind: kind, specJSON: specification))
+        while job.state == .queued || job.state == .running {
+            for try await update in trainer.watchJob(GetJobRequest(jobID: job.jobID), options: CallOptions(waitForReady: true)) {
+                job = update
+                terminal.update(job.progress, job.message)
+            }
+        }
+        guard job.state == .succeeded else {
+            throw RunError.job(kind: kind, state: "\(job.state)", error: job.error)
+        }
+        terminal.finish("job \(job.jobID)")
+        return job.resultJSON
+    }
+}
+
+/// `vomma report`: makes a run's report again.
+struct ReportCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "report", abstract: "Make a run's report again, as text and as HTML.")
+
+    @OptionGroup var stack: StackOptions
+    @Option(help: "The run's name; without it the runs are listed.")
+    var name: String?
+
+    func run() async throws {
+        try await explaining {
+            let pool = try stack.pool()
+            let runs = try await pool.withConnection { connection in
+                try SettingsRepository.all(on: connection).filter { $0.key.hasPrefix("run/") && $0.key.hasSuffix("/plan") }
+                    .map(\.value)
+            }
+            let plans = try runs.map { try JSONDecoder().decode(RunPlan.self, from: Data($0.text.utf8)) }
+            guard let name else {
+                print(plans.isEmpty ? "no runs yet: `vomma run` makes one" : plans.map(\.name).joined(separator: "\n"))
+                return
+            }
+            guard let plan = plans.first(where: { $0.name == name }) else {
+                throw ValidationError("no run “\(name)”; there are: \(plans.map(\.name).joined(separator: ", "))")
+            }
+            let report = try await RunReport(plan: plan, pool: pool).make()
+            print(report.text())
+            print("\nThe same with plots: \(try RunCommand.write(report, folder: stack.dataFolder, name: plan.name))")
+            await pool.close()
+        }
+    }
+}
+
+/// `vomma status`: what runs, and how far it is.
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show the services, streams, jobs and models of a stack.",
+        discussion: "With --address it checks one service only: exit code 0 when it is SERVING, 1 otherwise.")
+
+    @OptionGroup var stack: StackOptions
+    @Option(help: "Check the health of this one service, host:port, and nothing else.")
+    var address: String?
+
+    func run() async throws {
+        if let address {
+            guard let parsed = Address(address) else { throw ValidationError("--address is host:port") }
+            let (isServing, words) = await Self.health(parsed)
+            print(words)
+            if !isServing { throw ExitCode(1) }
+            return
+        }
+        var isAllServing = true
+        for name in ServiceName.allCases {
+            let (isServing, words) = await Self.health(stack.address(name))
+            isAllServing = isAllServing && isServing
+            print("\(name.rawValue.padded(26)) \("\(stack.address(name))".padded(22)) \(words)")
+        }
+        guard isAllServing else {
+            Terminal().note("not everything is serving: `vomma run --keep` starts a stack; its logs are in \(stack.dataFolder)/logs")
+            throw ExitCode(1)
+        }
+        try await explaining {
+            let streams = try await MarketGatewayClient(stack.channel(.marketGateway)).listStreams(ListStreamsRequest())
+            print("\nstreams")
+            for stream in streams.streams {
+                print("  \(stream.stream.padded(34)) \(stream.state.padded(9)) \(stream.lastSequence) events")
+            }
+            let jobs = try await TrainerClient(stack.channel(.trainer)).listJobs(ListJobsRequest(limit: 10))
+            print("\njobs, newest first")
+            for job in jobs.jobs {
+                print("  \("\(job.jobID)".padded(5)) \(job.kind.padded(9)) \("\(job.state)".padded(10)) \((job.progress * 100).shown(0)) %  \(job.jobKey.prefix(60))")
+            }
+        }
+    }
+
+    private static func health(_ address: Address) async -> (Bool, String) {
+        var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
+        log.logLevel = .critical
+        let channel = RPCChannel(host: address.host, port: address.port, log: log)
+        defer { Task { await channel.close() } }
+        do {
+            let answer = try await HealthClient(channel).check(
+                HealthCheckRequest(), options: CallOptions(timeout: .seconds(3)))
+            return (answer.status == .serving, answer.status == .serving ? "SERVING" : "\(answer.status)")
+        } catch {
+            return (false, "\(error)")
+        }
+    }
+}

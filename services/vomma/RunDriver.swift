@@ -1,0 +1,289 @@
+internal import Foundation
+internal import LocalStack
+internal import Logging
+internal import MarketData
+internal import RPC
+internal import ServiceKit
+internal import Storage
+internal import Trading
+internal import VommaProto
+
+/// Why a run could not go on.
+enum RunError: Error, CustomStringConvertible {
+    case job(kind: String, state: String, error: String)
+    case badAnswer(String)
+
+    var description: String {
+        switch self {
+        case .job(let kind, let state, let error): "the \(kind) job \(state): \(error)"
+        case .badAnswer(let what): what
+        }
+    }
+}
+
+/// Drives a stack through a plan. Every step asks a service for something that has a name of its own (a stream, a job, an
+/// account), and asking twice is asking once: a run that was interrupted finds what is done, done.
+struct RunDriver {
+    let plan: RunPlan
+    let terminal: Terminal
+    private let pool: ConnectionPool
+    private let gateway: MarketGatewayClient
+    private let features: FeatureClient
+    private let regimes: RegimeSentimentClient
+    private let policy: PolicyClient
+    private let execution: ExecutionClient
+    private let trainer: TrainerClient
+
+    /// Where the stack's services are.
+    init(plan: RunPlan, stack: LocalStack, pool: ConnectionPool, terminal: Terminal, log: Logger) {
+        self.plan = plan
+        self.pool = pool
+        self.terminal = terminal
+        func channel(_ name: ServiceName) -> RPCChannel {
+            let address = stack.address(name)
+            return RPCChannel(host: address.host, port: address.port, log: log)
+        }
+        gateway = MarketGatewayClient(channel(.marketGateway))
+        features = FeatureClient(channel(.featureService))
+        regimes = RegimeSentimentClient(channel(.regimeSentiment))
+        policy = PolicyClient(channel(.policyService))
+        execution = ExecutionClient(channel(.executionService))
+        trainer = TrainerClient(channel(.trainer))
+    }
+
+    private let patient = CallOptions(waitForReady: true)
+
+    func drive(measuringLatency: Bool) async throws {
+        let json = JSON(String(decoding: try JSONEncoder().encode(plan), as: UTF8.self))
+        let key = "run/\(plan.name)/plan"
+        try await pool.withConnection { try SettingsRepository.set(key, json, on: $0) }
+        try await loadHistory()
+        try await trainRegimes()
+        try await computeFeatures()
+        try await trainPolicy()
+        try await trade()
+        try await backtest()
+        if measuringLatency { try await measureLatency() }
+    }
+
+    // MARK: 1. History
+
+    private func loadHistory() async throws {
+        let key = "run/\(plan.name)/history"
+        let known = try await pool.withConnection { try SettingsRepository.value(key, on: $0) }
+        terminal.begin(plan.dataFolder == nil ? "simulating the market" : "loading history")
+        if let known {
+            terminal.finish(try Loaded(known).summary + ", already there")
+            return
+        }
+        let from = min(plan.trainFrom, plan.testFrom - RunPlan.warmUp)
+        let reports: ResponseStream<LoadProgress>
+        if let folder = plan.dataFolder {
+            reports = gateway.loadHistory(
+                LoadHistoryRequest(
+                    directory: folder, symbols: plan.symbols, currencies: plan.currencies,
+                    fromMicroseconds: (from - .days(2)).microseconds, toMicroseconds: plan.testTo.microseconds),
+                options: patient)
+        } else {
+            reports = gateway.simulate(
+                SimulateRequest(
+                    simulator: .heston, seed: plan.seed, exchange: plan.exchange, fromMicroseconds: from.microseconds,
+                    toMicroseconds: plan.testTo.microseconds), options: patient)
+        }
+        var loaded = Loaded(items: [])
+        for try await report in reports {
+            terminal.update(report.fraction, report.item)
+            if report.finished { loaded.items.append(.init(report)) }
+        }
+        let json = JSON(String(decoding: try JSONEncoder().encode(loaded), as: UTF8.self))
+        try await pool.withConnection { try SettingsRepository.set(key, json, on: $0) }
+        terminal.finish(loaded.summary)
+    }
+
+    // MARK: 2. Models and features of the training span
+
+    private func trainRegimes() async throws {
+        let version = try await train(
+            "regime model", key: "\(plan.name)/hmm", kind: "hmm",
+            specification: [
+                "name": "regime", "exchange": plan.exchange, "symbols": [plan.tradedSymbol], "from": "\(plan.trainFrom)",
+                "to": "\(plan.trainTo)", "states": 3, "seed": plan.seed,
+            ], model: "regime")
+        try await until("regime-sentiment-service serves version \(version)") {
+            (try? await regimes.describeRegime(DescribeRegimeRequest(), options: patient).modelVersion) == version
+        }
+    }
+
+    private func computeFeatures() async throws {
+        terminal.begin("building the training stream")
+        let info = try await gateway.createStream(
+            CreateStreamRequest(
+                stream: plan.trainStream, exchange: plan.exchange, symbols: plan.symbols, currencies: plan.currencies,
+                fromMicroseconds: plan.trainFrom.microseconds, toMicroseconds: plan.validateTo.microseconds),
+            options: patient)
+        terminal.finish("\(info.lastSequence) events, \(info.bars) bars, \(info.surfaces) surfaces")
+        terminal.begin("computing features")
+        var last = ComputeProgress()
+        for try await progress in features.compute(ComputeRequest(stream: plan.trainStream), options: patient) {
+            last = progress
+            terminal.update(
+                Double(progress.sequence) / Double(max(1, progress.lastSequence)), "\(progress.vectors) vectors")
+        }
+        terminal.finish("\(last.vectors) vectors, \(last.surfacesInverted) surfaces inverted, \(last.surfacesRefused) refused")
+    }
+
+    private func trainPolicy() async throws {
+        let version = try await train(
+            "policy (PPO)", key: "\(plan.name)/ppo", kind: "ppo",
+            specification: [
+                "name": "policy", "stream": plan.trainStream, "exchange": plan.exchange, "symbol": plan.tradedSymbol,
+                "train_from": "\(plan.trainFrom)", "train_to": "\(plan.trainTo)", "validate_to": "\(plan.validateTo)",
+                "embargo_minutes": 60, "seed": plan.seed, "total_steps": plan.trainingSteps, "window": 16,
+                "environments": 16, "account": ["capital": plan.capital],
+                // A minute's return is a few basis points: penalties a step of the size of a daily bar's would drown it.
+                "reward": ["drawdown_penalty": 0.0, "leverage_penalty": 0.0, "vol_penalty": 0.0],
+            ], model: "policy")
+        try await until("policy-service serves version \(version)") {
+            (try? await policy.describePolicy(DescribePolicyRequest(), options: patient).modelVersion) == version
+        }
+    }
+
+    /// Submits a job, waits for its model and promotes it. Returns the version.
+    private func train(
+        _ title: String, key: String, kind: String, specification: [String: Any], model: String
+    ) async throws -> Int64 {
+        let result: ModelResult = try await runJob(title, key: key, kind: kind, specification: specification)
+        _ = try await trainer.promoteModel(
+            PromoteModelRequest(name: model, version: result.model.version), options: patient)
+        return result.model.version
+    }
+
+    private func runJob<Result: Decodable>(
+        _ title: String, key: String, kind: String, specification: [String: Any]
+    ) async throws -> Result {
+        terminal.begin(title)
+        let json = try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys])
+        var job = try await trainer.submitJob(
+            SubmitJobRequest(jobKey: key, kind: kind, specJSON: String(decoding: json, as: UTF8.self)), options: patient)
+        // The stream may break when a trainer is restarted; the job goes on, and so does the watching.
+        while job.state == .queued || job.state == .running {
+            do {
+                for try await update in trainer.watchJob(GetJobRequest(jobID: job.jobID), options: patient) {
+                    job = update
+                    terminal.update(job.progress, job.message)
+                }
+            } catch {
+                guard error.code == .unavailable else { throw error }
+                try await Task.sleep(for: .milliseconds(200))
+            }
+        }
+        guard job.state == .succeeded else {
+            throw RunError.job(kind: kind, state: "\(job.state)", error: job.error)
+        }
+        let result = try JSONDecoder().decode(Result.self, from: Data(job.resultJSON.utf8))
+        terminal.finish(job.message.isEmpty ? "done" : job.message)
+        return result
+    }
+
+    // MARK: 3. Trading
+
+    private func trade() async throws {
+        terminal.begin("building the test stream")
+        let info = try await gateway.createStream(
+            CreateStreamRequest(
+                stream: plan.testStream, exchange: plan.exchange, symbols: plan.symbols, currencies: plan.currencies,
+                fromMicroseconds: (plan.testFrom - RunPlan.warmUp).microseconds,
+                toMicroseconds: plan.testTo.microseconds, tradedSymbols: [plan.tradedSymbol],
+                tradeFromMicroseconds: plan.testFrom.microseconds,
+                accountSettingsJSON: #"{"capital":"\#(plan.capital)"}"#), options: patient)
+        terminal.finish("\(info.lastSequence) events, \(info.bars) bars, \(info.surfaces) surfaces")
+        terminal.begin("trading on paper")
+        let account = try await follow(plan.testStream, last: info.lastSequence)
+        _ = try await execution.audit(AuditRequest(account: plan.testStream), options: patient)
+        terminal.finish("equity \(account.equity) from \(plan.capital), ledger audited")
+    }
+
+    /// Waits until an account has seen its whole stream.
+    private func follow(_ stream: String, last: UInt64) async throws -> Account {
+        while true {
+            let account = try await execution.getAccount(GetAccountRequest(account: stream), options: patient)
+            if account.finished { return account }
+            terminal.update(
+                Double(account.sequence) / Double(max(1, last)),
+                "\(Timestamp(microseconds: account.eventTimeMicroseconds)) equity \(account.equity)")
+            try await Task.sleep(for: .milliseconds(200))
+        }
+    }
+
+    private func backtest() async throws {
+        let _: BacktestDone = try await runJob(
+            "backtest and baselines", key: "\(plan.name)/backtest", kind: "backtest",
+            specification: [
+                "stream": plan.testStream, "exchange": plan.exchange, "symbol": plan.tradedSymbol, "model": "policy",
+                "from": "\(plan.testFrom)", "to": "\(plan.testTo + .minutes(1))", "seed": plan.seed,
+            ])
+    }
+
+    /// Replays an hour of the test span one bar at a time, with a capital so large that most decisions become orders.
+    private func measureLatency() async throws {
+        terminal.begin("measuring latency")
+        let to = plan.testTo
+        let from = to - .hours(8)
+        let info = try await gateway.createStream(
+            CreateStreamRequest(
+                stream: plan.latencyStream, exchange: plan.exchange, symbols: plan.symbols, currencies: plan.currencies,
+                fromMicroseconds: from.microseconds, toMicroseconds: to.microseconds, tradedSymbols: [plan.tradedSymbol],
+                tradeFromMicroseconds: (to - .hours(7)).microseconds, paceMicroseconds: 10_000,
+                accountSettingsJSON: #"{"capital":"1000000"}"#), options: patient)
+        _ = try await follow(plan.latencyStream, last: info.lastSequence)
+        terminal.finish("\(info.bars) bars, one at a time")
+    }
+
+    /// Looks again and again until something holds; gives up after a minute.
+    private func until(_ what: String, _ holds: () async throws -> Bool) async throws {
+        let deadline = ContinuousClock.now + .seconds(60)
+        while try await !holds() {
+            guard ContinuousClock.now < deadline else { throw RunError.badAnswer("waited a minute in vain until \(what)") }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+}
+
+/// What was loaded, for the report.
+struct Loaded: Codable {
+    struct Item: Codable {
+        var name: String
+        var rows: UInt64
+        var refused: UInt64
+        var refusals: [String]
+        var first: Timestamp
+        var last: Timestamp
+
+        init(_ progress: LoadProgress) {
+            name = progress.item
+            rows = progress.rowsStored
+            refused = progress.rowsRefused
+            refusals = progress.refusals
+            first = Timestamp(microseconds: progress.firstMicroseconds)
+            last = Timestamp(microseconds: progress.lastMicroseconds)
+        }
+    }
+
+    var items: [Item]
+
+    init(items: [Item]) { self.items = items }
+    init(_ json: JSON) throws { self = try JSONDecoder().decode(Self.self, from: Data(json.text.utf8)) }
+
+    var summary: String {
+        let rows = items.reduce(0) { $0 + $1.rows }
+        let refused = items.reduce(0) { $0 + $1.refused }
+        return "\(rows) rows in \(items.count) series, \(refused) refused"
+    }
+}
+
+struct ModelResult: Decodable {
+    struct Model: Decodable { var version: Int64 }
+    var model: Model
+}
+
+struct BacktestDone: Decodable {}

@@ -1,0 +1,55 @@
+internal import MarketData
+
+/// What one run does: which market, which spans, which account. Two runs of one plan are the same run, and the second
+/// goes on where the first stopped.
+struct RunPlan: Sendable, Codable, Equatable {
+    /// Names the run's streams, jobs and account.
+    var name: String
+    /// A folder of recorded history; `nil`: the simulated Heston market.
+    var dataFolder: String?
+    var exchange: String
+    var symbols: [String]
+    var currencies: [String]
+    /// The symbol that is traded.
+    var tradedSymbol: String
+    var seed: UInt64
+    var trainFrom: Timestamp
+    var trainTo: Timestamp
+    var validateTo: Timestamp
+    var testFrom: Timestamp
+    var testTo: Timestamp
+    /// Environment steps of the policy's training.
+    var trainingSteps: Int
+    var capital: String
+
+    /// Bars before the test span that warm the features up; no decision is made on them.
+    static let warmUp = Interval.days(2)
+
+    var trainStream: String { "\(name)-train" }
+    var testStream: String { "\(name)-test" }
+    var latencyStream: String { "\(name)-latency" }
+
+    /// 24 days of simulated minutes: 14 to train on, 4 to choose on, 6 to trade.
+    static func simulated(seed: UInt64, trainingSteps: Int, capital: String) -> RunPlan {
+        let start = Timestamp(seconds: 1_767_225_600)  // 2026-01-01
+        return RunPlan(
+            name: "simulated-\(seed)-\(trainingSteps)", dataFolder: nil, exchange: "simulation",
+            symbols: ["BTCUSDT", "ALTUSDT"], currencies: ["BTC"], tradedSymbol: "ALTUSDT", seed: seed, trainFrom: start,
+            trainTo: start + .days(14), validateTo: start + .days(18), testFrom: start + .days(18),
+            testTo: start + .days(24), trainingSteps: trainingSteps, capital: capital)
+    }
+
+    /// Recorded history of the first quarter of 2026: trained to 15 February, chosen to 28 February, traded in March.
+    static func recorded(
+        folder: String, symbol: String, seed: UInt64, trainingSteps: Int, capital: String, testDays: Int
+    ) -> RunPlan {
+        func day(_ seconds: Int64) -> Timestamp { Timestamp(seconds: seconds) }
+        let march = day(1_772_323_200)
+        return RunPlan(
+            name: "recorded-\(symbol.lowercased())-\(seed)-\(trainingSteps)" + (testDays == 31 ? "" : "-\(testDays)d"),
+            dataFolder: folder, exchange: "binance",
+            symbols: symbol == "BTCUSDT" ? ["BTCUSDT"] : ["BTCUSDT", symbol], currencies: ["BTC"], tradedSymbol: symbol,
+            seed: seed, trainFrom: day(1_767_225_600), trainTo: day(1_771_113_600), validateTo: day(1_772_236_800),
+            testFrom: march, testTo: march + .days(Int64(testDays)), trainingSteps: trainingSteps, capital: capital)
+    }
+}
