@@ -14,6 +14,7 @@ let strict: [SwiftSetting] = [
 
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioLocks: Target.Dependency = .product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -81,11 +82,12 @@ let package = Package(
         module("Reports", ["Kernels", "MarketData"]),
 
         // Platform.
-        module("RPC", ["CNGHTTP2", nio, nioPosix, logging]),
+        module("RPC", ["CNGHTTP2", nio, nioPosix, nioLocks, logging]),
         module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
         .executableTarget(
             name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),
         module("Storage", ["CLibPQ", "Kernels", "MarketData", logging], resources: [.embedInCode("Migrations")]),
+        module("DynamicMessages", ["RPC", "VommaProto"]),
         module("Contract", ["Heston", "MarketData", "VommaProto"]),
         module("ServiceKit", ["Kernels", "RPC", "Storage", "VommaProto", configuration, deque, lifecycle, logging, signals]),
         module("LocalStack", ["RPC", "ServiceKit", "Storage", "VommaProto", logging]),
@@ -101,7 +103,7 @@ let package = Package(
         service(
             "trainer",
             ["Evaluation", "Features", "Learning", "NeuralNetworks", "Policies", "Regimes", "Trading"]),
-        service("vomma", ["LocalStack", "Reports", "Trading", argumentParser, signals]),
+        service("vomma", ["DynamicMessages", "LocalStack", "Reports", "Trading", argumentParser, signals]),
 
         // Tests.
         tests("Features", ["Indicators", "Kernels", "MarketData"], golden: ["Golden"]),
@@ -111,6 +113,7 @@ let package = Package(
         tests("MarketData", ["Kernels"]),
         tests("NeuralNetworks", ["Kernels"]),
         tests("Policies", ["Kernels", "NeuralNetworks"]),
+        tests("RPC", [nio, nioPosix, nioLocks, logging]),
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),
         tests("Sentiment", ["Kernels", "MarketData"]),

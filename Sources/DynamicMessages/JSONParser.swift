@@ -53,6 +53,7 @@ struct JSONParser {
 
     private mutating func value(depth: Int) throws(DynamicMessageError) -> JSONDocument {
         guard depth < JSONDocument.depthLimit else { throw fault("nested more than \(JSONDocument.depthLimit) deep") }
+        guard let next else { throw fault("the text ends where a value is expected") }
         switch next {
         case UInt8(ascii: "{"): return try object(depth: depth)
         case UInt8(ascii: "["): return try array(depth: depth)
@@ -61,7 +62,6 @@ struct JSONParser {
         case UInt8(ascii: "f"): return try word("false", .bool(false))
         case UInt8(ascii: "n"): return try word("null", .null)
         case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return .number(try number())
-        case nil: throw fault("the text ends where a value is expected")
         default: throw fault("a value is expected")
         }
     }

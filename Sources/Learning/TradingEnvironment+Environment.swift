@@ -1,7 +1,7 @@
 public import Trading
 
-/// Trading one symbol's history is an environment: an episode is a function of its start, which `reset` draws, and of the
-/// actions since.
+/// Trading one symbol's history is an environment: an episode is a function of its start, which `reset` draws, and of
+/// the actions since.
 extension TradingEnvironment: Environment {
     public mutating func step(_ action: Span<Float>, observation: inout MutableSpan<Float>) -> StepResult {
         let step: Step = step(action, observation: &observation)

@@ -16,9 +16,9 @@ public struct MLPPolicy: Sendable, Equatable {
         /// Widths of the hidden layers, of actor and critic alike; all positive. [128, 128] is the house's default.
         public var hidden: [Int]
         public var activation: Activation
-        /// For serving, which has to find the observation's layout again: the rows of features in an observation, ≥ 1, and
-        /// the features in a row, ≥ 0. The network does not depend on them; whoever serves compares its layout's count
-        /// with `observationSize`.
+        /// For serving, which has to find the observation's layout again: the rows of features in an observation, ≥ 1,
+        /// and the features in a row, ≥ 0. The network does not depend on them; whoever serves compares its layout's
+        /// count with `observationSize`.
         public var window: Int
         public var featureCount: Int
 
@@ -49,8 +49,8 @@ public struct MLPPolicy: Sendable, Equatable {
     public var parameters: [Float] {
         didSet { precondition(parameters.count == parameterCount, "the architecture fixes the parameters' count") }
     }
-    /// Free strings that travel with the parameters: `schema_version`, `normaliser_id`, `symbol`, … Keys that begin with
-    /// `vomma.` are the format's own: they are not kept.
+    /// Free strings that travel with the parameters: `schema_version`, `normaliser_id`, `symbol`, … Keys that begin
+    /// with `vomma.` are the format's own: they are not kept.
     public var metadata: [String: String]
 
     public var parameterCount: Int { critic.offset + critic.parameterCount }

@@ -1,33 +1,34 @@
 internal import NIOConcurrencyHelpers
+private import Synchronization
 
-// Locks here are NIO's, which are pthread's: the thread sanitizer does not see Synchronization's `Mutex` on Linux when it
-// is contended, and reports races that are none.
+// Locks here are NIO's, which are pthread's: the thread sanitizer does not see Synchronization's `Mutex` on Linux when
+// it is contended, and reports races that are none.
 
-/// Counts things in progress, and tells once when there are none.
+/// Counts things in progress, and tells once when there are none. Counting is one atomic addition.
 final class ActivityCounter: Sendable {
-    private let state = NIOLockedValueBox<(count: Int, callbacks: [@Sendable () -> Void])>((0, []))
+    private let active = Atomic(0)
+    private let callbacks = NIOLockedValueBox<[@Sendable () -> Void]>([])
 
-    var count: Int { state.withLockedValue { $0.count } }
+    var count: Int { active.load(ordering: .sequentiallyConsistent) }
 
-    func started() { state.withLockedValue { $0.count += 1 } }
+    func started() { active.add(1, ordering: .sequentiallyConsistent) }
 
     func finished() {
-        let callbacks = state.withLockedValue { state in
-            state.count -= 1
-            guard state.count == 0 else { return [@Sendable () -> Void]() }
-            defer { state.callbacks = [] }
-            return state.callbacks
-        }
-        for callback in callbacks { callback() }
+        if active.subtract(1, ordering: .sequentiallyConsistent).newValue == 0 { tell() }
     }
 
     /// Calls back once, at the first moment from now when the count is zero.
     func whenIdle(_ callback: @escaping @Sendable () -> Void) {
-        let isIdle = state.withLockedValue { state in
-            if state.count > 0 { state.callbacks.append(callback) }
-            return state.count == 0
+        callbacks.withLockedValue { $0.append(callback) }
+        if count == 0 { tell() }
+    }
+
+    private func tell() {
+        let due = callbacks.withLockedValue { callbacks in
+            defer { callbacks = [] }
+            return callbacks
         }
-        if isIdle { callback() }
+        for callback in due { callback() }
     }
 }
 

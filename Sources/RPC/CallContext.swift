@@ -6,8 +6,8 @@ public struct CallContext: Sendable {
     public let path: String
     /// The client's custom headers.
     public let metadata: Metadata
-    /// When the call ends with DEADLINE_EXCEEDED; `nil`: never. Nested client calls made from the handler's task inherit
-    /// it. After it the handler's task is cancelled.
+    /// When the call ends with DEADLINE_EXCEEDED; `nil`: never. Nested client calls made from the handler's task
+    /// inherit it. After it the handler's task is cancelled.
     public let deadline: ContinuousClock.Instant?
     /// The client's address as text, such as `127.0.0.1:41234`.
     public let peer: String

@@ -20,7 +20,7 @@ struct RequestHead {
             } else if headers.nameIs(index, ":path") {
                 path = value
             } else if headers.nameIs(index, "content-type") {
-                isGRPC = ContentType.isGRPC(value)
+                isGRPC = headers.valueIs(index, "application/grpc") || ContentType.isGRPC(value)
             } else if headers.nameIs(index, "grpc-timeout") {
                 timeout = GRPCTimeout.parse(value)
                 hasBadTimeout = timeout == nil
@@ -88,7 +88,7 @@ struct ResponseHeads {
             if headers.nameIs(index, ":status") {
                 httpStatus = HeaderFields.number(value) ?? 0
             } else if headers.nameIs(index, "content-type") {
-                isGRPC = ContentType.isGRPC(value)
+                isGRPC = headers.valueIs(index, "application/grpc") || ContentType.isGRPC(value)
             } else if headers.nameIs(index, "grpc-status") {
                 hasStatus = true
                 code = HeaderFields.number(value).flatMap(StatusCode.init(rawValue:)) ?? .unknown
@@ -141,7 +141,7 @@ enum GRPCHeaders {
     }
 
     static func trailers(_ status: RPCStatus, _ metadata: Metadata) -> HeaderFields {
-        if status.code == .ok, metadata.isEmpty, status.metadata.isEmpty, status.detailsBytes == nil { return okTrailers }
+        if status == .ok, metadata.isEmpty { return okTrailers }
         var headers = HeaderFields()
         appendStatus(status, metadata, to: &headers)
         return headers

@@ -16,7 +16,8 @@ enum HTTP2Callbacks {
             _, _, name, nameCount, value, valueCount, _, userData in
             guard let session = unsafe session(userData) else { return 0 }
             unsafe session.header(
-                UnsafeBufferPointer(start: name, count: nameCount), UnsafeBufferPointer(start: value, count: valueCount))
+                UnsafeBufferPointer(start: name, count: nameCount), UnsafeBufferPointer(start: value, count: valueCount)
+            )
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks) { _, frame, userData in
@@ -24,7 +25,8 @@ enum HTTP2Callbacks {
             unsafe session.frameReceived(frame.pointee)
             return 0
         }
-        unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) { _, _, id, bytes, count, userData in
+        unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) {
+            _, _, id, bytes, count, userData in
             guard let session = unsafe session(userData), let bytes = unsafe bytes else { return 0 }
             unsafe session.dataReceived(id, bytes, count)
             return 0
@@ -182,7 +184,9 @@ extension HTTP2Session {
     }
 
     fileprivate func readData(_ slot: Int, id: Int32, limit: Int, flags: UnsafeMutablePointer<UInt32>) -> Int {
-        guard slots[slot].id == id || slots[slot].id == 0 else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
+        guard slots[slot].id == id || slots[slot].id == 0 else {
+            return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
+        }
         let count = min(slots[slot].queuedByteCount, limit)
         let isLast = slots[slot].isFinished && count == slots[slot].queuedByteCount
         if count == 0, !isLast {
@@ -196,7 +200,9 @@ extension HTTP2Session {
             if let trailers = slots[slot].trailers {
                 slots[slot].trailers = nil
                 unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
-                _ = unsafe withNameValues(trailers) { unsafe nghttp2_submit_trailer(handle, id, $0.baseAddress, $0.count) }
+                _ = unsafe withNameValues(trailers) {
+                    unsafe nghttp2_submit_trailer(handle, id, $0.baseAddress, $0.count)
+                }
             }
         }
         return count

@@ -136,7 +136,8 @@ internal import NIOCore
             entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, configuration.maxHeaderListByteCount),
         ]
         switch role {
-        case .server: entries.append(entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, configuration.maxConcurrentStreamCount))
+        case .server:
+            entries.append(entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, configuration.maxConcurrentStreamCount))
         case .client: entries.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
         }
         let settings = unsafe nghttp2_submit_settings(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), entries, entries.count)
@@ -320,7 +321,9 @@ internal import NIOCore
     }
 
     /// A slot as nghttp2's opaque pointer; 1 more than its index, for `nil` means none.
-    static func userData(_ slot: Int) -> UnsafeMutableRawPointer? { unsafe UnsafeMutableRawPointer(bitPattern: slot + 1) }
+    static func userData(_ slot: Int) -> UnsafeMutableRawPointer? {
+        unsafe UnsafeMutableRawPointer(bitPattern: slot + 1)
+    }
 
     // MARK: - nghttp2
 

@@ -1,5 +1,5 @@
-// gRPC's length-prefixed messages, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md: one byte "compressed",
-// four bytes length (big-endian), then the message. Pure value types, driven by bytes.
+// gRPC's length-prefixed messages, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md: one byte
+// "compressed", four bytes length (big-endian), then the message. Pure value types, driven by bytes.
 
 /// Cuts a stream of bytes, in whatever pieces it comes, into messages.
 struct Deframer {
@@ -17,7 +17,8 @@ struct Deframer {
 
     /// Takes bytes and calls `deliver` with each message they complete.
     ///
-    /// Memory is bounded by `maxMessageByteCount` and grows with what has really come, not with what a prefix announces.
+    /// Memory is bounded by `maxMessageByteCount` and grows with what has really come, not with what a prefix
+    /// announces.
     /// - Throws: RESOURCE_EXHAUSTED for a longer message, INTERNAL for a compressed one or a bad flag. No further bytes
     ///   may be given then.
     mutating func append(_ input: UnsafeRawBufferPointer, deliver: ([UInt8]) -> Void) throws(RPCStatus) {
@@ -58,8 +59,8 @@ struct Deframer {
 
 /// The receiving half of a gRPC stream: messages that wait for the application, and the flow-control credit they hold.
 ///
-/// Credit rule: bytes of complete messages that wait are credited only when the application takes them; the bytes of the
-/// message being put together are credited at once while nothing waits, so that a message may be longer than the
+/// Credit rule: bytes of complete messages that wait are credited only when the application takes them; the bytes of
+/// the message being put together are credited at once while nothing waits, so that a message may be longer than the
 /// window. A sender is therefore ahead by at most one window and one message.
 struct InboundMessages {
     private var deframer: Deframer

@@ -93,7 +93,8 @@ extension Metadata: ExpressibleByDictionaryLiteral {
 }
 
 extension Metadata {
-    /// Takes one received header as it is. A `-bin` value may be a comma-separated list; what is not base64 is left out.
+    /// Takes one received header as it is. A `-bin` value may be a comma-separated list; what is not base64 is left
+    /// out.
     mutating func appendReceived(_ key: String, _ value: [UInt8]) {
         guard key.hasSuffix("-bin") else {
             entries.append(Entry(key: key, value: .text(String(decoding: value, as: UTF8.self))))

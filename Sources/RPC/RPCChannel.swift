@@ -3,8 +3,8 @@ internal import NIOCore
 
 /// A client's way to one server, whether or not that is running at the moment.
 ///
-/// Connects with the first call, and again after a loss, with exponential back-off. Calls in flight on a connection that
-/// is lost end with UNAVAILABLE at once. While there is no connection, calls wait for one with `waitForReady`, and
+/// Connects with the first call, and again after a loss, with exponential back-off. Calls in flight on a connection
+/// that is lost end with UNAVAILABLE at once. While there is no connection, calls wait for one with `waitForReady`, and
 /// otherwise fail with UNAVAILABLE once an attempt has failed. Calls that the server certainly never processed are
 /// repeated unseen. All calls of a channel share one connection; any number of tasks may call.
 ///

@@ -36,7 +36,8 @@ public struct RPCMethod: Sendable {
     public let kind: Kind
     /// Where the handler runs; `nil` leaves it to the server's configuration.
     public var execution: HandlerExecution?
-    /// Runs the handler on a call whose head was accepted. Returning means OK, with the response of a call that has one.
+    /// Runs the handler on a call whose head was accepted. Returning means OK, with the response of a call with
+    /// exactly one.
     let handle: @Sendable (ServerCall) async throws -> [UInt8]?
 
     /// This method, with its handler run there.
@@ -82,7 +83,8 @@ public struct RPCMethod: Sendable {
     /// Many requests, many responses, in any order.
     public static func bidirectional<Request: RPCMessage, Response: RPCMessage>(
         _ path: String, execution: HandlerExecution? = nil,
-        handler: @escaping @Sendable (RequestStream<Request>, ResponseWriter<Response>, CallContext) async throws -> Void
+        handler:
+            @escaping @Sendable (RequestStream<Request>, ResponseWriter<Response>, CallContext) async throws -> Void
     ) -> RPCMethod {
         RPCMethod(path: path, kind: .bidirectional, execution: execution) { call in
             try await handler(RequestStream(call: call), ResponseWriter(call: call), call.context)

@@ -25,7 +25,8 @@ public final class RPCServer: Sendable {
 
     /// The port listened on, as soon as it is bound; with a configured port of 0, the one that the system chose.
     /// Waits for `run()` to bind.
-    /// - Throws: what `run()` throws when it cannot bind; `RPCError.notRunning` when it ended before; `CancellationError`.
+    /// - Throws: what `run()` throws when it cannot bind; `RPCError.notRunning` when it ended before;
+    ///   `CancellationError`.
     public var boundPort: Int {
         get async throws {
             guard let result = await port.wait() else { throw CancellationError() }
@@ -109,7 +110,9 @@ public final class RPCServer: Sendable {
     }
 
     /// Waits for a callback, for a time, or (if `cancellable`) for the task's cancellation, whichever is first.
-    private func wait(atMost timeout: Duration, cancellable: Bool, _ start: (@escaping @Sendable () -> Void) -> Void) async {
+    private func wait(atMost timeout: Duration, cancellable: Bool, _ start: (@escaping @Sendable () -> Void) -> Void)
+        async
+    {
         let done = OneShot<Void>()
         let timer = MultiThreadedEventLoopGroup.singleton.any().scheduleTask(in: TimeAmount(timeout)) { done.fire(()) }
         start { done.fire(()) }

@@ -130,7 +130,8 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
             case .sharedPool: Task { await self.runHandler(handlers, log) }
             }
         // A handler that never suspended is done already; one that was ended meanwhile has missed its cancellation.
-        if !hasReturned { task = started }
+        guard !hasReturned else { return }
+        task = started
         if phase == .finished { started.cancel() }
     }
 

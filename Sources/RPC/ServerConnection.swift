@@ -44,7 +44,8 @@ final class ServerConnection: HTTP2Connection {
 
     override var tickGranularity: Duration {
         let configuration = environment.configuration
-        return min(super.tickGranularity, configuration.handshakeTimeout, configuration.maxConnectionIdle ?? .seconds(1))
+        return min(
+            super.tickGranularity, configuration.handshakeTimeout, configuration.maxConnectionIdle ?? .seconds(1))
     }
 
     override func handle(_ event: HTTP2Session.Event, input: UnsafeRawBufferPointer) {
@@ -64,7 +65,8 @@ final class ServerConnection: HTTP2Connection {
                 callCount -= 1
                 if callCount == 0 { idleSince = lastRead }
                 call.streamClosed(
-                    RPCStatus(code == .noError ? .cancelled : StatusCode(resetCode: code), "the client reset the stream"))
+                    RPCStatus(
+                        code == .noError ? .cancelled : StatusCode(resetCode: code), "the client reset the stream"))
             }
             session.release(stream)
             closeIfLeft()
@@ -170,24 +172,24 @@ final class ServerConnection: HTTP2Connection {
 
 /// The methods by path. Looked up by bytes, without making a string for each call.
 struct MethodTable: Sendable {
-    private var buckets: [UInt64: [RPCMethod]] = [:]
+    private var buckets: [UInt64: [(path: ArraySlice<UInt8>, method: RPCMethod)]] = [:]
 
     init(_ services: [any RPCService]) throws(RPCError) {
         for service in services {
             for method in service.methods {
-                let key = Self.hash(method.path.utf8)
-                guard self[Array(method.path.utf8)[...]] == nil else { throw .duplicateMethod(path: method.path) }
-                buckets[key, default: []].append(method)
+                let path = Array(method.path.utf8)[...]
+                guard self[path] == nil else { throw .duplicateMethod(path: method.path) }
+                buckets[Self.hash(path), default: []].append((path, method))
             }
         }
     }
 
     subscript(path: ArraySlice<UInt8>) -> RPCMethod? {
-        buckets[Self.hash(path)]?.first { $0.path.utf8.elementsEqual(path) }
+        buckets[Self.hash(path)]?.first { $0.path == path }?.method
     }
 
     /// FNV-1a. Keys are ours, so that nobody can choose colliding ones.
-    private static func hash(_ bytes: some Sequence<UInt8>) -> UInt64 {
+    private static func hash(_ bytes: ArraySlice<UInt8>) -> UInt64 {
         bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
     }
 }

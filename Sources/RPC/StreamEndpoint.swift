@@ -2,8 +2,9 @@ internal import NIOCore
 
 /// What both ends of a call share: a reader that waits for messages, and writers that wait for room.
 ///
-/// `@unchecked Sendable`, for the subclasses too: every mutable property is read and written on `loop` only. `nextMessage`
-/// and `write` may be called from any thread; they hop to the loop first, or are there already, which costs nothing.
+/// `@unchecked Sendable`, for the subclasses too: every mutable property is read and written on `loop` only.
+/// `nextMessage` and `write` may be called from any thread; they hop to the loop first, or are there already, which
+/// costs nothing.
 class StreamEndpoint: @unchecked Sendable {
     enum WriteOutcome {
         case proceed

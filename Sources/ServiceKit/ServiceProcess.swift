@@ -97,7 +97,8 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
             .init(service: $0, successTerminationBehavior: .ignore, failureTerminationBehavior: .gracefullyShutdownGroup)
         }
         services.append(.init(service: RPCServerRunner(server: server, health: health, log: log)))
-        if common.exitsWithStandardInput { services.append(.init(service: StandardInputWatch())) }
+        if common.exitsWithStandardInput { services.append(
+                .init(service: StandardInputWatch(), successTerminationBehavior: .gracefullyShutdownGroup)) }
         var group = ServiceGroupConfiguration(
             services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         group.maximumGracefulShutdownDuration = .seconds(10)

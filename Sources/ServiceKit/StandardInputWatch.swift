@@ -14,7 +14,9 @@ struct StandardInputWatch: Service {
             while unsafe read(0, &byte, 1) > 0 {}
             end.fire()
         }
-        try await cancelWhenGracefulShutdown { try await end.wait() }
+        do { try await cancelWhenGracefulShutdown { try await end.wait() } } catch is CancellationError {
+            // The others are stopping already.
+        }
     }
 }
 

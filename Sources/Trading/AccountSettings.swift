@@ -34,8 +34,19 @@ public struct AccountSettings: Sendable, Equatable, Codable {
         case capital, reserve, halfSpreadBasisPoints, slippageBasisPoints, maxDailyLoss, maxDrawdown, maxOrdersPerMinute
     }
 
-    /// Absent keys have their defaults; a key of a wrong type is an error.
+    private struct AnyKey: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+
+    /// Absent keys have their defaults; an unknown key, or one of a wrong type, is an error.
     public init(from decoder: any Decoder) throws {
+        for key in try decoder.container(keyedBy: AnyKey.self).allKeys where CodingKeys(stringValue: key.stringValue) == nil {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: [key], debugDescription: "there is no account setting “\(key.stringValue)”"))
+        }
         let values = try decoder.container(keyedBy: CodingKeys.self)
         self.init()
         capital = try values.decodeIfPresent(String.self, forKey: .capital) ?? capital

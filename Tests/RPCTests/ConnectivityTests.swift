@@ -177,9 +177,12 @@ private func call(_ channel: RPCChannel, _ path: String = "/test.Service/Echo", 
             }
         }
         #expect(try await attempt { $0.close(promise: nil) }.code == .unavailable)
-        #expect(try await attempt { channel in
-            channel.eventLoop.execute { channel.writeAndFlush(ByteBuffer(string: "HTTP/1.1 400 Bad\r\n\r\n"), promise: nil) }
-        }.code == .unavailable)
+        #expect(
+            try await attempt { channel in
+                channel.eventLoop.execute {
+                    channel.writeAndFlush(ByteBuffer(string: "HTTP/1.1 400 Bad\r\n\r\n"), promise: nil)
+                }
+            }.code == .unavailable)
         #expect(try await attempt { _ in }.code == .unavailable)
     }
 
@@ -230,7 +233,9 @@ private func call(_ channel: RPCChannel, _ path: String = "/test.Service/Echo", 
         var random = SeededGenerator(seed: 11)
         try await Probe.send(port: port, Array("GET / HTTP/1.1\r\n\r\n".utf8), waits: true)
         for _ in 0..<50 {
-            let noise = (0..<Int.random(in: 1...500, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            let noise = (0..<Int.random(in: 1...500, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
             try await Probe.send(port: port, (Bool.random(using: &random) ? preface : []) + noise, waits: false)
         }
         // More control frames than the limit allows.

@@ -7,7 +7,9 @@ import Testing
     func deframing(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
         let messages = (0..<Int.random(in: 1...12, using: &random)).map { _ in
-            (0..<[0, 1, 4, 5, 6, 300].randomElement(using: &random)!).map { _ in UInt8.random(in: 0...255, using: &random) }
+            (0..<[0, 1, 4, 5, 6, 300].randomElement(using: &random)!).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
         }
         let wire = messages.flatMap { frame($0) }
         var deframer = Deframer(maxMessageByteCount: 300)
@@ -76,15 +78,19 @@ import Testing
         #expect(parse("100m") == .milliseconds(100))
         #expect(parse("2H") == .seconds(7200))
         #expect(parse("99999999H") == GRPCTimeout.longest)
-        for bad in ["", "m", "5", "1x", "-1S", "1.5S", "123456789S", " 1S", "1 S"] { #expect(parse(bad) == nil, "\(bad)") }
+        for bad in ["", "m", "5", "1x", "-1S", "1.5S", "123456789S", " 1S", "1 S"] {
+            #expect(parse(bad) == nil, "\(bad)")
+        }
         #expect(GRPCTimeout.format(.zero) == Array("1n".utf8))
         #expect(GRPCTimeout.format(.seconds(-3)) == Array("1n".utf8))
         #expect(GRPCTimeout.format(.milliseconds(250)) == Array("250000u".utf8))
     }
 
-    @Test("Status messages survive percent-encoding", arguments: [
-        "", "plain ASCII, 100 % of it", "Zürich – 東京 📈", "tab\tand\nnewline", "%41 stays %41", "\u{1}", "e\u{301}",
-    ])
+    @Test(
+        "Status messages survive percent-encoding",
+        arguments: [
+            "", "plain ASCII, 100 % of it", "Zürich – 東京 📈", "tab\tand\nnewline", "%41 stays %41", "\u{1}", "e\u{301}",
+        ])
     func percentEncoding(message: String) {
         let wire = PercentEncoding.encode(message)
         #expect(wire.allSatisfy { $0 >= 0x20 && $0 <= 0x7E })
@@ -136,7 +142,9 @@ import Testing
     func requestHeads() {
         func refusal(_ changes: KeyValuePairs<String, String>, omit: String = "") -> (Int, StatusCode)? {
             var headers = HeaderFields()
-            let plain: KeyValuePairs = [":method": "POST", ":path": "/s/m", "content-type": "application/grpc", "te": "trailers"]
+            let plain: KeyValuePairs = [
+                ":method": "POST", ":path": "/s/m", "content-type": "application/grpc", "te": "trailers",
+            ]
             for (name, value) in plain where name != omit && !changes.contains(where: { $0.key == name }) {
                 headers.append(name, value.utf8)
             }
@@ -165,20 +173,36 @@ import Testing
             }
         }
         let head: KeyValuePairs = [":status": "200", "content-type": "application/grpc"]
-        #expect(run([(head, false), (["grpc-status": "0", "x": "y"], true)])
-            == [.initialMetadata([:]), .finish(RPCStatus(.ok, metadata: ["x": "y"]))])
-        #expect(run([([":status": "200", "content-type": "application/grpc", "grpc-status": "5", "grpc-message": "n%C3%B6"], true)])
-            == [.finish(RPCStatus(.notFound, "nö"))])
+        #expect(
+            run([(head, false), (["grpc-status": "0", "x": "y"], true)])
+                == [.initialMetadata([:]), .finish(RPCStatus(.ok, metadata: ["x": "y"]))])
+        #expect(
+            run([
+                (
+                    [
+                        ":status": "200", "content-type": "application/grpc", "grpc-status": "5",
+                        "grpc-message": "n%C3%B6",
+                    ], true
+                )
+            ])
+                == [.finish(RPCStatus(.notFound, "nö"))])
         #expect(run([([":status": "100"], false), (head, false)]) == [.nothing, .initialMetadata([:])])
         #expect(run([([":status": "503"], false)]) == [.finish(RPCStatus(.unavailable, "HTTP status 503"))])
-        #expect(run([([":status": "404", "content-type": "text/html"], true)])
-            == [.finish(RPCStatus(.unimplemented, "HTTP status 404"))])
-        #expect(run([([":status": "200", "content-type": "text/html"], false)])
-            == [.finish(RPCStatus(.unknown, "content-type is not application/grpc"))])
-        #expect(run([(head, false), (["x": "y"], true)])
-            == [.initialMetadata([:]), .finish(RPCStatus(.internal, "trailers without grpc-status", metadata: ["x": "y"]))])
-        #expect(run([(head, false), (["grpc-status": "99"], true)])
-            == [.initialMetadata([:]), .finish(RPCStatus(.unknown))])
+        #expect(
+            run([([":status": "404", "content-type": "text/html"], true)])
+                == [.finish(RPCStatus(.unimplemented, "HTTP status 404"))])
+        #expect(
+            run([([":status": "200", "content-type": "text/html"], false)])
+                == [.finish(RPCStatus(.unknown, "content-type is not application/grpc"))])
+        #expect(
+            run([(head, false), (["x": "y"], true)])
+                == [
+                    .initialMetadata([:]),
+                    .finish(RPCStatus(.internal, "trailers without grpc-status", metadata: ["x": "y"])),
+                ])
+        #expect(
+            run([(head, false), (["grpc-status": "99"], true)])
+                == [.initialMetadata([:]), .finish(RPCStatus(.unknown))])
     }
 
     @Test("Back-off grows to its limit, stays within its jitter, and starts anew")

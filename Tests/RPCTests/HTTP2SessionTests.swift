@@ -96,7 +96,9 @@ struct Pair {
     }
 }
 
-private let head = HeaderFields([":method": "POST", ":scheme": "http", ":path": "/s/m", ":authority": "a", "te": "trailers"])
+private let head = HeaderFields([
+    ":method": "POST", ":scheme": "http", ":path": "/s/m", ":authority": "a", "te": "trailers",
+])
 
 @Suite struct HTTP2SessionTests {
     @Test("A call by bytes, whole or one byte at a time", arguments: [Int.max, 1, 7])
@@ -115,7 +117,10 @@ private let head = HeaderFields([":method": "POST", ":scheme": "http", ":path": 
         pair.server.session.enqueue(request, .init(message: [9]))
         pair.server.session.finish(request, trailers: GRPCHeaders.okTrailers)
         try pair.settle(cut: cut)
-        #expect(pair.client.heads.map(\.1) == [[":status": "200", "content-type": "application/grpc"], ["grpc-status": "0"]])
+        #expect(
+            pair.client.heads.map(\.1) == [
+                [":status": "200", "content-type": "application/grpc"], ["grpc-status": "0"],
+            ])
         #expect(pair.client.data[stream.id] == [0, 0, 0, 0, 1, 9])
         #expect(pair.client.closed == [stream.id: .noError])
         #expect(pair.server.closed == [stream.id: .noError])
@@ -234,7 +239,9 @@ private let head = HeaderFields([":method": "POST", ":scheme": "http", ":path": 
         fields.append("big", Array(repeating: UInt8(ascii: "x"), count: 600))
         _ = try pair.client.session.request(fields)
         try pair.settle()
-        guard case .headers(_, let block) = try #require(pair.server.events.first(where: { if case .headers = $0 { true } else { false } }))
+        guard
+            case .headers(_, let block) = try #require(
+                pair.server.events.first(where: { if case .headers = $0 { true } else { false } }))
         else { return }
         #expect(block.isOversized)
         #expect(pair.server.session.headers.bytes.isEmpty)
@@ -243,7 +250,9 @@ private let head = HeaderFields([":method": "POST", ":scheme": "http", ":path": 
     @Test("A preface that is not HTTP/2 fails; so do floods of settings")
     func refusedInput() throws {
         let server = try End(.server)
-        #expect(throws: HTTP2Session.Failure.self) { try server.receive(Array("GET / HTTP/1.1\r\nHost: x\r\n\r\n".utf8)) }
+        #expect(throws: HTTP2Session.Failure.self) {
+            try server.receive(Array("GET / HTTP/1.1\r\nHost: x\r\n\r\n".utf8))
+        }
 
         let flooded = try End(.server)
         let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
@@ -278,7 +287,10 @@ private let head = HeaderFields([":method": "POST", ":scheme": "http", ":path": 
         for _ in 0..<60 {
             // A frame head with a plausible type, and a random rest.
             let length = Int.random(in: 0...40, using: &random)
-            bytes += [0, 0, UInt8(length), UInt8.random(in: 0...10, using: &random), UInt8.random(in: 0...255, using: &random)]
+            bytes += [
+                0, 0, UInt8(length), UInt8.random(in: 0...10, using: &random),
+                UInt8.random(in: 0...255, using: &random),
+            ]
             bytes += [0, 0, 0, UInt8.random(in: 0...9, using: &random)]
             bytes += (0..<length).map { _ in UInt8.random(in: 0...255, using: &random) }
         }
@@ -330,7 +342,9 @@ private let head = HeaderFields([":method": "POST", ":scheme": "http", ":path": 
             #expect(error is HTTP2Session.Failure)
         }
         #expect(end.session.liveStreamCount <= 1024)
-        #expect(Set(end.events.compactMap { if case .closed(let s, _) = $0 { s.id } else { nil } }).count == end.closed.count)
+        #expect(
+            Set(end.events.compactMap { if case .closed(let s, _) = $0 { s.id } else { nil } }).count
+                == end.closed.count)
     }
 
     /// The bytes of a small exchange, both directions: three calls, one cancelled, then GOAWAY.
@@ -343,7 +357,11 @@ private let head = HeaderFields([":method": "POST", ":scheme": "http", ":path": 
             if round < 3 {
                 let stream = try client.session.request(head)
                 client.session.enqueue(stream, .init(message: Array(repeating: 5, count: 50)))
-                if round == 1 { client.session.reset(stream, .cancel) } else { client.session.finish(stream, trailers: nil) }
+                if round == 1 {
+                    client.session.reset(stream, .cancel)
+                } else {
+                    client.session.finish(stream, trailers: nil)
+                }
             } else {
                 server.session.goAway(.noError)
                 client.session.ping()

@@ -6,7 +6,8 @@ import Testing
 private let echo = RPCMethod.unary("/test.Service/Echo") { (request: Blob, _) in request }
 
 /// Answers each request of `n` with the numbers 1 … n.
-private let count = RPCMethod.serverStreaming("/test.Service/Count") { (request: Blob, writer: ResponseWriter<Blob>, _) in
+private let count = RPCMethod.serverStreaming("/test.Service/Count") {
+    (request: Blob, writer: ResponseWriter<Blob>, _) in
     for number in 0..<request.number { try await writer.write(Blob(number + 1)) }
 }
 
@@ -113,7 +114,9 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
         let finished = NIOLockedValueBox<[String]>([])
         try await withServer(
             [method],
-            configure: { $0.onCallFinished = { path, status, _ in finished.withLockedValue { $0.append("\(path) \(status)") } } }
+            configure: {
+                $0.onCallFinished = { path, status, _ in finished.withLockedValue { $0.append("\(path) \(status)") } }
+            }
         ) { _, channel in
             func fail(_ text: String) async -> RPCStatus {
                 await status { _ = try await channel.unary("/test.Service/Fail", Blob(text)) as Blob }
@@ -132,17 +135,26 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
         }
         let path = "/test.Service/Fail"
         // "big" and "malformed" are the client's failures: the server had answered.
-        #expect(Set(finished.withLockedValue { $0 }) == Set([
-            "\(path) unknown", "\(path) notFound", "\(path) ok", "\(path) cancelled", "\(path) internal",
-            "\(path) resourceExhausted", " unimplemented",
-        ]))
+        #expect(
+            Set(finished.withLockedValue { $0 })
+                == Set([
+                    "\(path) unknown", "\(path) notFound", "\(path) ok", "\(path) cancelled", "\(path) internal",
+                    "\(path) resourceExhausted", " unimplemented",
+                ]))
     }
 
     @Test("Messages of megabytes, both ways, far beyond the windows")
     func bigMessages() async throws {
         try await withServer(
-            [echo], configure: { $0.maxMessageByteCount = 8 << 20; $0.http2.streamWindowByteCount = 65_535 },
-            configureChannel: { $0.maxMessageByteCount = 8 << 20; $0.http2.streamWindowByteCount = 65_535 }
+            [echo],
+            configure: {
+                $0.maxMessageByteCount = 8 << 20
+                $0.http2.streamWindowByteCount = 65_535
+            },
+            configureChannel: {
+                $0.maxMessageByteCount = 8 << 20
+                $0.http2.streamWindowByteCount = 65_535
+            }
         ) { _, channel in
             for byteCount in [65_530, 1 << 20, 8 << 20] {
                 let message = Blob(repeating: 3, count: byteCount)
@@ -255,7 +267,8 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
             await cancelled.reached(2)
             let reader = Task {
                 await status {
-                    for try await _ in channel.serverStreaming("/test.Service/Hang", Blob("")) as ResponseStream<Blob> {}
+                    for try await _ in channel.serverStreaming("/test.Service/Hang", Blob("")) as ResponseStream<Blob> {
+                    }
                 }
             }
             await begun.reached(2)
@@ -275,7 +288,9 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
             }
             #expect(await caller.value.code == .cancelled)
             let late = await status {
-                _ = try await channel.unary("/test.Service/Hang", Blob(""), options: CallOptions(timeout: .zero)) as Blob
+                _ =
+                    try await channel.unary("/test.Service/Hang", Blob(""), options: CallOptions(timeout: .zero))
+                    as Blob
             }
             #expect(late.code == .deadlineExceeded)
             _ = try await channel.unary("/test.Service/Echo", Blob("")) as Blob
@@ -313,12 +328,15 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
         ) { server, channel in
             channelBox.withLockedValue { $0 = channel }
             let options = CallOptions(timeout: .milliseconds(20))
-            let timedOut = await status { _ = try await channel.unary("/test.Service/Hang", Blob(""), options: options) as Blob }
+            let timedOut = await status {
+                _ = try await channel.unary("/test.Service/Hang", Blob(""), options: options) as Blob
+            }
             #expect(timedOut.code == .deadlineExceeded)
 
             // A client without a timer of its own sees the server's answer.
             let answer = try await Probe.request(
-                port: try await server.boundPort, [(":path", "/test.Service/Stubborn"), ("grpc-timeout", "20m")], body: frame([]))
+                port: try await server.boundPort, [(":path", "/test.Service/Stubborn"), ("grpc-timeout", "20m")],
+                body: frame([]))
             #expect(answer.code == .deadlineExceeded)
             await cancelled.reached(1)
             #expect(await finished.wait() == .deadlineExceeded)
@@ -351,20 +369,22 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
         }
     }
 
-    @Test("Requests that are not gRPC as it should be", arguments: [
-        ([("content-type", "text/html")], [UInt8](), "415", StatusCode.internal),
-        ([(":method", "GET")], [], "405", .internal),
-        ([("grpc-encoding", "gzip")], frame([1]), "200", .unimplemented),
-        ([("grpc-timeout", "x")], frame([1]), "200", .internal),
-        ([(":path", "/no/such")], frame([1]), "200", .unimplemented),
-        ([], [], "200", .unimplemented),
-        ([], frame([1]) + frame([2]), "200", .unimplemented),
-        ([], [0, 0, 0, 0, 9, 1], "200", .internal),
-        ([], [1, 0, 0, 0, 1, 1], "200", .internal),
-        ([], [0, 0xFF, 0, 0, 0], "200", .resourceExhausted),
-        ([], frame([0xFF]), "200", .internal),
-        ([("x-big", String(repeating: "x", count: 20_000))], frame([1]), "431", .resourceExhausted),
-    ] as [([(String, String)], [UInt8], String, StatusCode)])
+    @Test(
+        "Requests that are not gRPC as it should be",
+        arguments: [
+            ([("content-type", "text/html")], [UInt8](), "415", StatusCode.internal),
+            ([(":method", "GET")], [], "405", .internal),
+            ([("grpc-encoding", "gzip")], frame([1]), "200", .unimplemented),
+            ([("grpc-timeout", "x")], frame([1]), "200", .internal),
+            ([(":path", "/no/such")], frame([1]), "200", .unimplemented),
+            ([], [], "200", .unimplemented),
+            ([], frame([1]) + frame([2]), "200", .unimplemented),
+            ([], [0, 0, 0, 0, 9, 1], "200", .internal),
+            ([], [1, 0, 0, 0, 1, 1], "200", .internal),
+            ([], [0, 0xFF, 0, 0, 0], "200", .resourceExhausted),
+            ([], frame([0xFF]), "200", .internal),
+            ([("x-big", String(repeating: "x", count: 20_000))], frame([1]), "431", .resourceExhausted),
+        ] as [([(String, String)], [UInt8], String, StatusCode)])
     func badRequests(changes: [(String, String)], body: [UInt8], httpStatus: String, code: StatusCode) async throws {
         try await withServer([echo]) { server, _ in
             let pairs = changes

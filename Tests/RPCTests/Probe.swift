@@ -58,7 +58,9 @@ final class Probe: HTTP2Connection {
         let done = OneShot<Answer>()
         var headers = HeaderFields()
         for (name, value) in plain { headers.append(name, (changes.first { $0.0 == name }?.1 ?? value).utf8) }
-        for (name, value) in changes where !plain.contains(where: { $0.key == name }) { headers.append(name, value.utf8) }
+        for (name, value) in changes where !plain.contains(where: { $0.key == name }) {
+            headers.append(name, value.utf8)
+        }
         let fields = headers
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .channelInitializer { channel in

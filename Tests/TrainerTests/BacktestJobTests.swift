@@ -13,11 +13,13 @@ import VommaProto
 
 @Suite(.serialized) struct BacktestJobTests {
     /// A policy that trades at nearly every bar, and its normaliser, registered as two versions.
-    private func register(_ market: TestMarket, window: Int) async throws -> (policy: MLPPolicy, normaliser: Normaliser) {
+    private func register(
+        _ market: TestMarket, window: Int
+    ) async throws -> (policy: MLPPolicy, normaliser: Normaliser) {
         let history = try await FeatureHistory(
             stream: TestMarket.stream, exchange: nil, symbol: TestMarket.symbol, from: TestMarket.start,
             to: TestMarket.start + .minutes(200), pool: market.pool)
-        let normaliser = try history.normaliser(of: history.rows(from: TestMarket.start, to: TestMarket.start + .days(1)))
+        let normaliser = try history.normaliser(of: 0..<history.count)
         var random = RandomGenerator(seed: 3)
         let layout = ObservationLayout(window: window, featureCount: market.schema.count)
         var policy = MLPPolicy(
@@ -44,16 +46,17 @@ import VommaProto
     ) async throws -> (fills: [Trading.Fill], equity: Double) {
         let rules = try await InstrumentRules.stored(
             exchange: TestMarket.exchange, symbol: TestMarket.symbol, pool: market.pool)
-        var session = try TradingSession(AccountSettings(capital: "50.00").session(account: "paper", instruments: [rules]))
+        let settings = AccountSettings(capital: "50.00")
+        var session = try TradingSession(settings.session(account: "paper", instruments: [rules]))
         var builder = try StateBuilder(market.schema, normaliser, window: policy.window)
         var runner = PolicyRunner(policy)
         let layout = ObservationLayout(window: policy.window, featureCount: normaliser.count)
         var (previous, fills, events) = (Float(0), [Trading.Fill](), [SessionEvent]())
         for (bar, stored) in zip(market.bars, market.vectors) where bar.closeTime < to {
             let vector = try Features.FeatureVector(
-                symbol: stored.symbol, barTime: stored.barTime, knownAt: stored.barTime, sequence: UInt64(stored.sequence),
-                close: stored.close, schemaVersion: market.schema.version, values: stored.values, validity: stored.valid,
-                schema: market.schema)
+                symbol: stored.symbol, barTime: stored.barTime, knownAt: stored.barTime,
+                sequence: UInt64(stored.sequence), close: stored.close, schemaVersion: market.schema.version,
+                values: stored.values, validity: stored.valid, schema: market.schema)
             let state = try builder.append(vector)
             try session.onBar(stored.symbol, bar, into: &events)
             for case .fill(let fill) in events { fills.append(fill) }
@@ -66,8 +69,8 @@ import VommaProto
                 previousExposure: previous, into: &target)
             previous = try runner.decide(observation.span).action
             let decision = Trading.Decision(
-                symbol: stored.symbol, barTime: bar.openTime, modelVersion: "policy.1", targetExposure: Double(previous),
-                time: bar.closeTime, referencePrice: bar.close)
+                symbol: stored.symbol, barTime: bar.openTime, modelVersion: "policy.1",
+                targetExposure: Double(previous), time: bar.closeTime, referencePrice: bar.close)
             if case .order(let order) = try session.plan(decision, into: &events) {
                 try session.send(order, at: bar.closeTime, into: &events)
             }
@@ -107,11 +110,16 @@ import VommaProto
         }
     }
 
-    @Test("A backtest's fills are the paper account's, wherever it begins", arguments: [0, 2, 150])
+    /// The last case begins just behind the gap: its first window lies before it.
+    @Test(
+        "A backtest's fills are the paper account's, wherever it begins",
+        arguments: [0, 2, 150, 181 + TestMarket.gap])
     func equalsPaperAccount(firstMinute: Int) async throws {
-        let market = try await TestMarket()
+        let market = try await TestMarket(gapAfter: 180)
+        let last = TestMarket.gap + 390
         let (policy, normaliser) = try await register(market, window: 4)
-        let specification = backtest(TestMarket.time(firstMinute), extra: #", "version": 1, "exchange": "test""#)
+        let specification = backtest(
+            TestMarket.time(firstMinute), to: TestMarket.time(last), extra: #", "version": 1, "exchange": "test""#)
         let id = try await market.submit("backtest", "backtest", specification)
         let job = try await market.withWorkers([market.worker("a")]) { try await market.end(of: id) }
         #expect(job.state == .succeeded, "\(job.error)")
@@ -119,14 +127,14 @@ import VommaProto
 
         let from = TestMarket.start + .minutes(Int64(firstMinute))
         let expected = try await paperFills(
-            market, policy, normaliser, from: from, to: TestMarket.start + .minutes(390))
+            market, policy, normaliser, from: from, to: TestMarket.start + .minutes(Int64(last)))
         #expect(expected.fills.count > 20)
         #expect(
             answer.fills
                 == expected.fills.map {
                     [
-                        "side": $0.side.rawValue, "price": "\($0.price)", "quantity": "\($0.quantity)", "fee": "\($0.fee)",
-                        "time": "\($0.time.microseconds)",
+                        "side": $0.side.rawValue, "price": "\($0.price)", "quantity": "\($0.quantity)",
+                        "fee": "\($0.fee)", "time": "\($0.time.microseconds)",
                     ]
                 })
         #expect(answer.report.fill_count == expected.fills.count)

@@ -52,14 +52,14 @@ import VommaProto
         switch leaving {
         case .crash:
             let running = Task { try await worker.run() }
-            try await market.wait(until: "checkpoint IS NOT NULL", id)
+            try await market.wait(until: "progress > 0.4 AND checkpoint IS NOT NULL", id)
             running.cancel()
             _ = await running.result
             #expect(try await market.job(id).state == .running)
         case .shutdown:
             let group = ServiceGroup(services: [worker], logger: TestMarket.silent)
             let running = Task { try await group.run() }
-            try await market.wait(until: "progress > 0", id)
+            try await market.wait(until: "progress > 0.4", id)
             await group.triggerGracefulShutdown()
             try await running.value
             let job = try await market.job(id)
@@ -71,6 +71,8 @@ import VommaProto
 
         let models = try await market.pool.withConnection { try ModelRepository.models("policy", on: $0) }
         #expect(models.map(\.jobID) == [id, undisturbed] && models[0].sha256 == models[1].sha256)
+        // The number of versions tried, the chosen one and its validation are among them.
+        #expect(models[0].metrics == models[1].metrics && models[0].metrics.text.contains(#""trials": 3"#))
         let steps = try await market.pool.withConnection { connection in
             try [undisturbed, id].map { try JobRepository.metric("reward", of: $0, on: connection).map(\.value) }
         }

@@ -26,7 +26,7 @@ import Trading
     @Test("What is not given has its default")
     func defaults() throws {
         let specification = try read([:])
-        #expect(specification.name == "policy" && specification.seed == 1 && specification.hidden == [128, 128])
+        #expect(specification.name == "policy" && specification.seed == 1 && specification.hidden == [64, 64])
         #expect(specification.window == 16 && specification.environments == 16 && specification.account == nil)
         #expect(specification.reward == RewardEngine.Configuration() && specification.embargo == .minutes(60))
         #expect(specification.trainFrom == Timestamp("2026-01-01T00:00:00Z"))

@@ -18,7 +18,8 @@ struct TestMarket {
     let vectors: [FeatureRepository.Vector]
     let schema: FeatureSchema
 
-    static let start = Timestamp("2026-01-01T00:00:00Z")!
+    /// 2026-01-01T00:00:00Z.
+    static let start = Timestamp(seconds: 1_767_225_600)
     static let symbol = "XYZUSDT"
     static let stream = "history"
     static let exchange = "test"
@@ -27,9 +28,12 @@ struct TestMarket {
     /// The instant `minutes` after the market's first bar opened, as specifications write it.
     static func time(_ minutes: Int) -> String { "\(start + .minutes(Int64(minutes)))" }
 
-    /// `count` bars from `start` on, prices a random walk around 1. The first three features foretell nothing, the
-    /// fourth is missing at times, the others always.
-    init(bars count: Int = 400, gapAfter gap: Int = .max) async throws {
+    /// Minutes without bars, where a market has a gap: more than two days.
+    static let gap = 3000
+
+    /// `count` bars from `start` on, prices a random walk from 1; with a gap after the given number of them. The first
+    /// three features foretell nothing, the fourth is missing at times, the others always.
+    init(bars count: Int = 400, gapAfter: Int = .max) async throws {
         var configuration = try await TestCluster.shared.database()
         configuration.maximumConnections = 8
         pool = ConnectionPool(configuration, log: Self.silent)
@@ -42,18 +46,18 @@ struct TestMarket {
         for index in 0..<count {
             let open = price
             price *= exp(0.004 * random.normal())
-            let minute = Int64(index < gap ? index : index + 50)
+            let minute = Int64(index < gapAfter ? index : index + Self.gap)
             let bar = MarketData.Bar(
-                openTime: Self.start + .minutes(minute), interval: .minutes(1), open: open, high: max(open, price) * 1.001,
-                low: min(open, price) * 0.999, close: price, volume: 1e6 * exp(random.normal()))
+                openTime: Self.start + .minutes(minute), interval: .minutes(1), open: open,
+                high: max(open, price) * 1.001, low: min(open, price) * 0.999, close: price, volume: 1e6 * exp(random.normal()))
             var values = [Double](repeating: .nan, count: schema.count)
             for column in 0..<4 where column < 3 || index % 5 != 0 { values[column] = 10 + 3 * random.normal() }
             var valid = [UInt8](repeating: 0, count: (schema.count + 7) / 8)
             valid[0] = index % 5 == 0 ? 0b0111 : 0b1111
             vectors.append(
                 .init(
-                    symbol: Self.symbol, barTime: bar.closeTime, sequence: Int64(index + 1), close: price, values: values,
-                    valid: valid))
+                    symbol: Self.symbol, barTime: bar.closeTime, sequence: Int64(index + 1), close: price,
+                    values: values, valid: valid))
             bars.append(bar)
         }
         (self.bars, self.vectors) = (bars, vectors)
@@ -68,8 +72,8 @@ struct TestMarket {
             try FeatureRepository.insert(vectors, stream: Self.stream, schema: schema.version, on: connection)
             try EventRepository.create(
                 .init(
-                    name: Self.stream, exchange: Self.exchange, symbols: [Self.symbol], currencies: [], from: Self.start,
-                    to: Self.start + .days(1), tradedSymbols: [Self.symbol], tradeFrom: Self.start, state: .active,
+                    name: Self.stream, exchange: Self.exchange, symbols: [Self.symbol], currencies: [],
+                    from: Self.start, to: Self.start + .days(4), tradedSymbols: [Self.symbol], tradeFrom: Self.start, state: .active,
                     settings: #"{"capital": "50.00"}"#), on: connection)
             try InstrumentRepository.upsert(
                 [

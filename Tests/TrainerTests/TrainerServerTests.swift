@@ -81,7 +81,8 @@ import VommaProto
         }
         let all = try await server.listModels(ListModelsRequest(), context: context).models
         #expect(all.map(\.version) == [2, 1] && all.map(\.stage) == ["live", "retired"])
-        #expect(try await server.getModel(GetModelRequest(name: "m", version: 1), context: context).checkpoint == [1, 2])
+        let retired = try await server.getModel(GetModelRequest(name: "m", version: 1), context: context)
+        #expect(retired.checkpoint == [1, 2])
         for request in [PromoteModelRequest(name: "m", version: 3), PromoteModelRequest(name: "n", version: 1)] {
             #expect(await code { _ = try await server.promoteModel(request, context: context) } == .notFound)
         }

@@ -31,6 +31,12 @@ struct FeaturePipeline: Sendable {
             try ConsumerRepository.progress(of: consumer, stream: stream.name, on: connection)
         }
         var fold = try FeatureFold(stream, saved, schema: schema, inverter: inverter, regimes: regimes, log: log)
+        if saved != nil, fold.sequence == 0 {
+            // A saved state never goes back; one that is of no use any more has to go.
+            try await pool.withConnection { connection in
+                try ConsumerRepository.reset(consumer, stream: stream.name, on: connection)
+            }
+        }
         let last = UInt64(stream.lastSequence ?? .max)
         if fold.sequence >= last {
             tail.finish()

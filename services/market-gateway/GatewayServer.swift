@@ -1,8 +1,10 @@
 internal import Contract
+internal import Foundation
 internal import MarketData
 internal import RPC
 internal import Simulation
 internal import Storage
+internal import Trading
 internal import VommaProto
 
 /// The RPC face of market-gateway.
@@ -83,6 +85,12 @@ struct GatewayServer: MarketGatewayService {
             throw RPCStatus(.invalidArgument, "trade_from is not before the end of the span")
         }
         let settings = request.accountSettingsJSON.isEmpty ? "{}" : request.accountSettingsJSON
+        do {
+            // What is wrong with the terms is said now, not when the account is opened.
+            _ = try JSONDecoder().decode(AccountSettings.self, from: Data(settings.utf8))
+        } catch {
+            throw RPCStatus(.invalidArgument, "account_settings_json: \(error)")
+        }
         let built = try await streams.create(
             EventRepository.Stream(
                 name: request.stream, exchange: request.exchange, symbols: request.symbols,

@@ -18,7 +18,7 @@ struct PolicyServiceDefinition: ServiceDefinition {
         features = settings.address(
             "feature.service", default: Address(host: "127.0.0.1", port: DefaultPort.featureService),
             "where feature-service is")
-        modelName = settings.string("model", default: "policy", "name of the model whose live version decides")
+        modelName = settings.string("policy.model", default: "policy", "name of the model whose live version decides")
     }
 
     func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts {

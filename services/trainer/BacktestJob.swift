@@ -102,7 +102,9 @@ struct BacktestJob {
             last: "\(series.bars[result.rows.upperBound - 1].closeTime)", report: BacktestReport(result),
             fills: BacktestReport.fills(result, limit: Self.fillLimit), baselines: baselines)
         let json = try JSON(encoding: answer)
-        try await context.complete { _ in json }
+        let score = BacktestReport.percent(answer.report.statistics.totalReturn)
+        let message = "\(score) in \(answer.report.bars) bars, \(answer.report.fillCount) fills"
+        try await context.complete(message) { _ in json }
     }
 }
 

@@ -98,6 +98,9 @@ struct BacktestReport: Encodable {
         }
     }
 
+    /// A fraction for people: `-1.25 %`.
+    static func percent(_ fraction: Double) -> String { "\((fraction * 1e4).rounded() / 100) %" }
+
     /// At most `limit` (≥ 2) of the points, evenly spaced, the first and the last among them.
     static func thinned<T>(_ points: [T], to limit: Int) -> [T] {
         guard points.count > limit else { return points }

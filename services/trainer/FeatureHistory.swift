@@ -23,8 +23,8 @@ struct FeatureHistory: Sendable {
 
     /// Reads what closed in `from ..< to`, and the `before` rows in front of it as far as there are any.
     ///
-    /// Throws `JobError.badData` when the stream or its features are not there, or when features and bars are not of the
-    /// same closes and prices.
+    /// Throws `JobError.badData` when the stream or its features are not there, or when features and bars are not of
+    /// the same closes and prices.
     init(
         stream name: String, exchange: String?, symbol: String, from: Timestamp, to: Timestamp, before: Int = 0,
         pool: ConnectionPool
@@ -137,8 +137,8 @@ struct FeatureHistory: Sendable {
         let (exchange, symbol, interval) = (stream.exchange, symbol, FeatureConfiguration.barInterval)
         bars = try await pool.withConnection { connection in
             try BarRepository.bars(
-                exchange: exchange, symbol: symbol, interval: interval, from: first.barTime - interval, to: last.barTime,
-                on: connection)
+                exchange: exchange, symbol: symbol, interval: interval, from: first.barTime - interval,
+                to: last.barTime, on: connection)
         }
         for (bar, vector) in zip(bars, vectors) where bar.closeTime != vector.barTime || bar.close != vector.close {
             throw JobError.badData(

@@ -32,8 +32,8 @@ final class JobContext: Sendable {
     // MARK: For the work
 
     /// Says how far the work is (0 … 1) and what it does; stored with the next heartbeat. Then throws if it is to stop:
-    /// `CancellationError`, `Interruption.leaseLost`, `Interruption.released`. Call it often, and where no checkpoint is
-    /// needed to begin again.
+    /// `CancellationError`, `Interruption.leaseLost`, `Interruption.released`. Call it often, and where no checkpoint
+    /// is needed to begin again.
     func proceed(_ progress: Double, _ message: String) throws {
         let stop = state.withLock { state in
             state.progress = progress
@@ -65,10 +65,15 @@ final class JobContext: Sendable {
         try await write { [lease] in try JobRepository.record(finite, step: Int64(step), lease, on: $0) }
     }
 
-    /// Ends the job well, in one transaction with what `body` stores; `body` returns the job's result.
-    func complete(_ body: @escaping @Sendable (isolated Connection) throws -> JSON) async throws {
+    /// Ends the job well, in one transaction with what `body` stores; `body` returns the job's result. `message` says
+    /// in a few words what came out.
+    func complete(
+        _ message: String, _ body: @escaping @Sendable (isolated Connection) throws -> JSON
+    ) async throws {
+        state.withLock { $0.message = message }
         try await write { [lease] connection in
             let result = try body(connection)
+            try JobRepository.heartbeat(lease, message: message, on: connection)
             try JobRepository.complete(lease, result: result, on: connection)
         }
     }

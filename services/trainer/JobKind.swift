@@ -6,8 +6,8 @@ enum JobKind: String, CaseIterable {
     case ppo
     case backtest
 
-    /// Does the job to its end, from its checkpoint if it has one. Throws `JobError` for a job that can't be done, what the
-    /// domain throws, `StorageError`, and what `JobContext.proceed` throws when the work is to stop.
+    /// Does the job to its end, from its checkpoint if it has one. Throws `JobError` for a job that can't be done, what
+    /// the domain throws, `StorageError`, and what `JobContext.proceed` throws when the work is to stop.
     static func run(_ context: JobContext) async throws {
         switch JobKind(rawValue: context.job.kind) {
         case .hmm: try await RegimeJob(context).run()

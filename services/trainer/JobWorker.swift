@@ -8,8 +8,8 @@ internal import Synchronization
 /// Takes jobs from the queue and works on them, one at a time, for as long as the process lives.
 ///
 /// A job is computed on a thread of its own, while another task renews its lease. A graceful shutdown saves the running
-/// job and gives it back; a cancelled or killed worker leaves it, and another takes it over from its checkpoint when the
-/// lease has run out.
+/// job and gives it back; a cancelled or killed worker leaves it, and when the lease has run out another takes it over
+/// from its checkpoint.
 struct JobWorker: Service {
     struct Configuration: Sendable {
         /// Stands in the job while it is worked on; unique among the workers.
@@ -30,7 +30,8 @@ struct JobWorker: Service {
         static func processName() -> String {
             var name = [CChar](repeating: 0, count: 256)
             let isKnown = unsafe gethostname(&name, name.count - 1) == 0
-            let host = isKnown ? String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : "trainer"
+            let bytes = name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+            let host = isKnown ? String(decoding: bytes, as: UTF8.self) : "trainer"
             return "\(host)-\(getpid())-\(String(UInt32.random(in: 0 ... .max), radix: 36))"
         }
     }
@@ -111,8 +112,8 @@ struct JobWorker: Service {
         do {
             return try await pool.withConnection { [configuration] connection in
                 try JobRepository.lease(
-                    kinds: JobKind.allCases.map(\.rawValue), owner: configuration.owner, for: configuration.leaseDuration,
-                    on: connection)
+                    kinds: JobKind.allCases.map(\.rawValue), owner: configuration.owner,
+                    for: configuration.leaseDuration, on: connection)
             }
         } catch {
             if !Task.isCancelled { log.info("the queue cannot be read", metadata: ["error": "\(error)"]) }
@@ -139,7 +140,8 @@ struct JobWorker: Service {
             let started = ContinuousClock.now
             do {
                 try await withTaskExecutorPreference(ComputeThread()) { try await JobKind.run(context) }
-                log.info("job succeeded", metadata: ["seconds": "\((ContinuousClock.now - started).components.seconds)"])
+                let seconds = (ContinuousClock.now - started).components.seconds
+                log.info("job succeeded", metadata: ["seconds": "\(seconds)"])
             } catch {
                 await end(context, error, log)
             }

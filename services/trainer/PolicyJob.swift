@@ -116,7 +116,10 @@ struct PolicyJob {
         let json = try JSON(encoding: metrics)
         let bytes = best.policy.safetensors()
         let (job, name, normaliser) = (context.job, specification.name, data.normaliser)
-        try await context.complete { connection in
+        let score = BacktestReport.percent(best.validation.netReturn)
+        try await context.complete(
+            "iteration \(best.validation.iteration) chosen among \(training.trials): \(score) on the validation span"
+        ) { connection in
             try FeatureRepository.putNormaliser(
                 normaliser.id, schema: normaliser.schemaVersion, bytes: normaliser.bytes, on: connection)
             let model = try ModelRepository.register(
@@ -148,9 +151,10 @@ private struct TrainingData {
         let validateFrom = specification.trainTo + specification.embargo
         training = history.rows(from: specification.trainFrom, to: specification.trainTo)
         validation = history.rows(from: validateFrom, to: specification.validateTo)
-        for (name, rows) in [("training", training), ("validation", validation)] where rows.count <= specification.window {
+        let window = specification.window
+        for (name, rows) in [("training", training), ("validation", validation)] where rows.count <= window {
             throw JobError.badData(
-                "the \(name) span has \(rows.count) rows of features, more than the window's \(specification.window) are needed")
+                "the \(name) span has \(rows.count) rows of features, more than the window's \(window) are needed")
         }
         normaliser = try history.normaliser(of: training)
         series = try history.series(normaliser)

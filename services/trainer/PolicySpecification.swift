@@ -21,7 +21,7 @@ struct PolicySpecification: Decodable, Equatable {
     var seed: UInt64
     /// Environment steps; rounded up to whole iterations. Default 200,000.
     var totalSteps: Int
-    /// Widths of the hidden layers. Default 128 and 128.
+    /// Widths of the hidden layers. Default 64 and 64.
     var hidden: [Int]
     /// Rows of features in an observation. Default 16, which is what feature-service sends.
     var window: Int
@@ -50,7 +50,7 @@ struct PolicySpecification: Decodable, Equatable {
         embargo = .minutes(Int64(try reader.number("embargo_minutes", default: 60, in: 0...1_000_000)))
         seed = try reader.field("seed", default: 1)
         totalSteps = try reader.number("total_steps", default: 200_000, in: 1...1_000_000_000)
-        hidden = try reader.field("hidden", default: [128, 128])
+        hidden = try reader.field("hidden", default: [64, 64])
         window = try reader.number("window", default: 16, in: 1...256)
         environments = try reader.number("environments", default: 16, in: 1...256)
         episodeLength = try reader.number("episode_length", default: 512, in: 1...1_000_000)
@@ -61,7 +61,9 @@ struct PolicySpecification: Decodable, Equatable {
         account = try reader.account("account")
         try reader.finish()
         if trainFrom >= trainTo { throw reader.fault("train_to", "is not after “train_from”") }
-        if trainTo + embargo >= validateTo { throw reader.fault("validate_to", "is not after “train_to” and the embargo") }
+        if trainTo + embargo >= validateTo {
+            throw reader.fault("validate_to", "is not after “train_to” and the embargo")
+        }
         guard (1...8).contains(hidden.count), hidden.allSatisfy({ (1...4096).contains($0) }) else {
             throw reader.fault("hidden", "is not one to eight widths of 1 … 4096")
         }

@@ -5,8 +5,8 @@ internal import NeuralNetworks
 internal import Policies
 internal import Trading
 
-/// A training and the choice of the best policy that it passes through: everything that a killed job needs to go on, bit
-/// for bit.
+/// A training and the choice of the best policy that it passes through: everything that a killed job needs to go on,
+/// bit for bit.
 ///
 /// After every `validationInterval` iterations, and after the last, the policy trades the validation span without
 /// exploration. The one with the greatest net return is kept; of equals the one that trades less, then the earlier one.

@@ -37,9 +37,9 @@ struct RegimeSpecification: Decodable, Equatable {
 
 /// Fits a Gaussian hidden Markov model to one-minute bars and registers it.
 ///
-/// The observations are those that feature-service computes, by the same type. A model's transitions are from one minute
-/// to the next, so it is fitted on the longest run of the first symbol's observations without a gap. It is quick, and
-/// needs no checkpoint: repeated, it gives the same bytes.
+/// The observations are those that feature-service computes, by the same type. A model's transitions are from one
+/// minute to the next, so it is fitted on the longest run of the first symbol's observations without a gap. It is
+/// quick, and needs no checkpoint: repeated, it gives the same bytes.
 struct RegimeJob {
     private let context: JobContext
     private let specification: RegimeSpecification
@@ -105,7 +105,10 @@ struct RegimeJob {
             [
                 ("log_likelihood_per_observation", metrics.logLikelihoodPerObservation), ("bic", metrics.bic),
             ], step: metrics.iterations)
-        try await context.complete { connection in
+        let end = fit.hasConverged ? "converged" : "not converged"
+        try await context.complete(
+            "\(specification.states) states fitted on \(fit.observationCount) observations, \(end)"
+        ) { connection in
             let model = try ModelRepository.register(
                 name: specification.name, kind: JobKind.hmm.rawValue, checkpoint: bytes, metrics: metricsJSON,
                 lineage: .lineage(of: job), jobID: job.id, on: connection)

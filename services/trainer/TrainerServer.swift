@@ -129,7 +129,9 @@ extension Job {
     static func stored(_ id: Int64, on connection: isolated Connection) throws -> Job {
         guard let job = try JobRepository.job(id, on: connection) else { throw RPCStatus(.notFound, "no job \(id)") }
         let metrics = try connection.query(
-            "SELECT DISTINCT ON (name) step, name, value FROM job_metrics WHERE job_id = $1 ORDER BY name, step DESC", [id]
+            """
+            SELECT DISTINCT ON (name) step, name, value FROM job_metrics WHERE job_id = $1 ORDER BY name, step DESC
+            """, [id]
         ) { (row) throws(StorageError) in
             JobMetric(step: try row.get(0), name: try row.get(1), value: try row.get(2))
         }
@@ -155,7 +157,8 @@ extension Job {
 extension Model {
     /// The model without its bytes. Throws NOT_FOUND.
     static func stored(_ name: String, _ version: Int64, on connection: isolated Connection) throws -> Model {
-        guard let model = try ModelRepository.models(name, on: connection).first(where: { $0.version == version }) else {
+        let versions = try ModelRepository.models(name, on: connection)
+        guard let model = versions.first(where: { $0.version == version }) else {
             throw RPCStatus(.notFound, "no version \(version) of “\(name)”")
         }
         return Model(model)
@@ -163,8 +166,8 @@ extension Model {
 
     init(_ model: ModelRepository.Model) {
         self.init(
-            name: model.name, version: model.version, kind: model.kind, stage: model.stage.rawValue, sha256: model.sha256,
-            schemaVersion: model.schemaVersion ?? "", normaliserID: model.normaliserID ?? "",
+            name: model.name, version: model.version, kind: model.kind, stage: model.stage.rawValue,
+            sha256: model.sha256, schemaVersion: model.schemaVersion ?? "", normaliserID: model.normaliserID ?? "",
             metricsJSON: model.metrics.text, lineageJSON: model.lineage.text)
     }
 }

@@ -141,7 +141,7 @@ struct RunDriver {
                 "embargo_minutes": 60, "seed": plan.seed, "total_steps": plan.trainingSteps, "window": 16,
                 "environments": 16, "account": ["capital": plan.capital],
                 // A minute's return is a few basis points: penalties a step of the size of a daily bar's would drown it.
-                "reward": ["drawdown_penalty": 0.0, "leverage_penalty": 0.0, "vol_penalty": 0.0],
+                "reward": ["drawdown_penalty": 0.0, "leverage_penalty": 0.0, "volatility_penalty": 0.0],
             ], model: "policy")
         try await until("policy-service serves version \(version)") {
             (try? await policy.describePolicy(DescribePolicyRequest(), options: patient).modelVersion) == version
@@ -163,8 +163,11 @@ struct RunDriver {
     ) async throws -> Result {
         terminal.begin(title)
         let json = try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys])
+        // The key holds the specification's hash: another specification is another job.
         var job = try await trainer.submitJob(
-            SubmitJobRequest(jobKey: key, kind: kind, specJSON: String(decoding: json, as: UTF8.self)), options: patient)
+            SubmitJobRequest(
+                jobKey: "\(key)-\(Self.hash(json))", kind: kind, specJSON: String(decoding: json, as: UTF8.self)),
+            options: patient)
         // The stream may break when a trainer is restarted; the job goes on, and so does the watching.
         while job.state == .queued || job.state == .running {
             do {
@@ -183,6 +186,11 @@ struct RunDriver {
         let result = try JSONDecoder().decode(Result.self, from: Data(job.resultJSON.utf8))
         terminal.finish(job.message.isEmpty ? "done" : job.message)
         return result
+    }
+
+    /// FNV-1a, 64 bits, in hexadecimal.
+    private static func hash(_ data: Data) -> String {
+        String(data.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }, radix: 16)
     }
 
     // MARK: 3. Trading

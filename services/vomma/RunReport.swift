@@ -325,9 +325,9 @@ struct RunReport {
     }
 
     private func backtestResult() async throws -> StoredBacktest? {
-        let key = "\(plan.name)/backtest"
+        let key = "\(plan.name)/backtest-"
         let json = try await pool.withConnection { connection in
-            try connection.queryOptional("SELECT result FROM jobs WHERE job_key = $1 AND result IS NOT NULL", [key]) {
+            try connection.queryOptional("SELECT result FROM jobs WHERE job_key LIKE $1 || '%' AND result IS NOT NULL ORDER BY job_id DESC LIMIT 1", [key]) {
                 (row) throws(StorageError) in try row.get(0, as: JSON.self)
             }
         }

@@ -27,9 +27,11 @@ struct StackFile: Codable {
         FileManager.default.contents(atPath: path(folder)).flatMap { try? JSONDecoder().decode(Self.self, from: $0) }
     }
 
-    /// The address of a service: the running stack's, else the default port on loopback.
+    /// The address of a service: that of the stack running in the folder, else its variable's (`VOMMA_TRAINER`), else the
+    /// default port on loopback.
     static func address(_ name: ServiceName, folder: String) -> Address {
-        read(folder: folder)?.addresses[name.rawValue].flatMap(Address.init)
-            ?? Address(host: "127.0.0.1", port: name.defaultPort)
+        let known = read(folder: folder)?.addresses[name.rawValue]
+            ?? ProcessInfo.processInfo.environment[name.addressVariable]
+        return known.flatMap(Address.init) ?? Address(host: "127.0.0.1", port: name.defaultPort)
     }
 }

@@ -184,7 +184,7 @@ CREATE TABLE streams (
     state           text NOT NULL CHECK (state IN ('building', 'active', 'closed')),
     -- The last sequence, known once the stream has been built.
     last_sequence   bigint,
-    -- The account's terms: capital, fees, risk limits (JSON of execution.proto's AccountSettings).
+    -- The account's terms: capital, fees, risk limits (JSON, see docs/configuration.md).
     settings        jsonb NOT NULL DEFAULT '{}',
     created_at      timestamptz NOT NULL DEFAULT now()
 );
