@@ -88,7 +88,7 @@ let package = Package(
             name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),
         module("Storage", ["CLibPQ", "Kernels", "MarketData", logging], resources: [.embedInCode("Migrations")]),
         module("DynamicMessages", ["RPC", "VommaProto"]),
-        module("Contract", ["Heston", "MarketData", "VommaProto"]),
+        module("Contract", ["MarketData", "Storage", "Trading", "VommaProto"]),
         module("ServiceKit", ["Kernels", "RPC", "Storage", "VommaProto", configuration, deque, lifecycle, logging, signals]),
         module("LocalStack", ["RPC", "ServiceKit", "Storage", "VommaProto", logging]),
         module("TestKit", ["Storage", logging]),
@@ -106,6 +106,7 @@ let package = Package(
         service("vomma", ["DynamicMessages", "LocalStack", "Reports", "Trading", argumentParser, signals]),
 
         // Tests.
+        tests("DynamicMessages", ["Kernels", "RPC", "ServiceKit", "VommaProto", logging], golden: ["Golden"]),
         tests("Features", ["Indicators", "Kernels", "MarketData"], golden: ["Golden"]),
         tests("Heston", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("Indicators", ["Kernels", "MarketData"], golden: ["Golden"]),
@@ -121,6 +122,12 @@ let package = Package(
         tests("Storage", ["Kernels", "MarketData", "TestKit"]),
         tests("Trading", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("Evaluation", ["Kernels", "MarketData", "Trading"]),
+        .testTarget(
+            name: "TrainerTests",
+            dependencies: [
+                "trainer", "Features", "Kernels", "Learning", "MarketData", "Policies", "RPC", "Storage", "TestKit",
+                "Trading", "VommaProto", lifecycle, logging,
+            ], swiftSettings: strict),
         tests("VommaProto", ["Kernels", "RPC", "protoc-gen-vomma"], golden: ["Golden"]),
     ],
     swiftLanguageModes: [.v6]

@@ -154,7 +154,8 @@ enum DescriptorReader {
             default: break
             }
         }
-        guard (1..<1 << 29).contains(number), (1...3).contains(label), oneof.map({ (0..<oneofCount).contains($0) }) != false,
+        guard (1..<1 << 29).contains(number), (1...3).contains(label),
+            oneof.map({ (0..<oneofCount).contains($0) }) != false,
             let kind = kind(type, typeName, isDelimited: features.delimited && !isInEntry)
         else { throw DynamicMessageError.malformedDescriptor(reason: "the field “\(name)” is damaged") }
         let isRepeated = label == 3

@@ -1,8 +1,8 @@
 extension DescriptorPool {
     /// The JSON form of a message of this full name.
     ///
-    /// Fields are in the order of their numbers, map entries in that of the wire. Fields that are absent or at a default
-    /// without presence, and unknown fields, are left out; unknown enum numbers stay numbers.
+    /// Fields are in the order of their numbers, map entries in that of the wire. Fields that are absent or at a
+    /// default without presence, and unknown fields, are left out; unknown enum numbers stay numbers.
     /// - Throws: `DynamicMessageError`: `malformedMessage`, with the path, and `unknownType`.
     public func decode(_ bytes: [UInt8], as messageName: String) throws(DynamicMessageError) -> JSONDocument {
         var decoder = MessageDecoder(pool: self)
@@ -175,7 +175,9 @@ struct MessageDecoder {
         return (name, json)
     }
 
-    private mutating func value(of field: FieldSchema, _ content: Content) throws(DynamicMessageError) -> JSONDocument? {
+    private mutating func value(
+        of field: FieldSchema, _ content: Content
+    ) throws(DynamicMessageError) -> JSONDocument? {
         if let occurrences = content.messages[field.number], let typeName = field.messageType {
             let bytes = occurrences.count == 1 ? occurrences[0] : ArraySlice(occurrences.joined())
             return try message(bytes, typeName)

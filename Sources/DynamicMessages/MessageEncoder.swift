@@ -31,7 +31,7 @@ struct MessageEncoder {
         if let known = WellKnownType(fullName: typeName) { return try wellKnown(json, known) }
         let schema = try pool.requireMessage(typeName)
         guard case .object(let members) = json else {
-            throw fault("\(json.kind) where an object, a \(schema.shortName), is expected")
+            throw fault("\(json.kind) where an object (\(schema.shortName)) is expected")
         }
         return try self.members(members, of: schema)
     }
@@ -120,7 +120,7 @@ struct MessageEncoder {
         _ json: JSONDocument, _ field: FieldSchema, _ key: FieldSchema, _ value: FieldSchema,
         to writer: inout WireWriter
     ) throws(DynamicMessageError) {
-        guard case .object(let members) = json else { throw fault("\(json.kind) where an object, a map, is expected") }
+        guard case .object(let members) = json else { throw fault("\(json.kind) where an object (a map) is expected") }
         for member in members {
             path.push(.key(member.name))
             var entry = WireWriter()

@@ -1,5 +1,5 @@
-// What descriptors say, as far as translating messages and calling methods needs it. Types refer to others by full name:
-// `DescriptorPool` has them.
+// What descriptors say, as far as translating messages and calling methods needs it. Types refer to others by full
+// name: `DescriptorPool` has them.
 
 /// A message type.
 public struct MessageSchema: Sendable {

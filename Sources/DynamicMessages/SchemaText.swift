@@ -62,7 +62,9 @@ extension DescriptorPool {
             }
             guard shown.insert(oneof).inserted else { continue }
             lines.append("  oneof \(schema.oneofs[oneof]) {")
-            lines += schema.fields.filter { $0.oneof == oneof }.map { "    \(Self.typeText($0)) \($0.name) = \($0.number);" }
+            for choice in schema.fields where choice.oneof == oneof {
+                lines.append("    \(Self.typeText(choice)) \(choice.name) = \(choice.number);")
+            }
             lines.append("  }")
         }
         return "message \(schema.fullName) {\n\(lines.joined(separator: "\n"))\n}"

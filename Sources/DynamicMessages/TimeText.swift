@@ -12,7 +12,8 @@ enum TimeText {
         guard let year = number(&bytes, 4), take(&bytes, "-"), let month = number(&bytes, 2), take(&bytes, "-"),
             let day = number(&bytes, 2), take(&bytes, "T") || take(&bytes, "t"), let hour = number(&bytes, 2),
             take(&bytes, ":"), let minute = number(&bytes, 2), take(&bytes, ":"), let second = number(&bytes, 2),
-            (1...9999).contains(year), (1...12).contains(month), (1...31).contains(day), hour < 24, minute < 60, second < 60
+            (1...9999).contains(year), (1...12).contains(month), (1...31).contains(day), hour < 24, minute < 60,
+            second < 60
         else { return nil }
         guard let nanos = fraction(&bytes) else { return nil }
         var offset: Int64 = 0
@@ -34,8 +35,8 @@ enum TimeText {
         var bytes = Array(text.utf8)[...]
         let isNegative = take(&bytes, "-")
         let digits = bytes.prefix { $0 >= 0x30 && $0 <= 0x39 }.count
-        guard digits <= 12, let seconds = number(&bytes, digits), seconds <= durationLimit, let nanos = fraction(&bytes),
-            take(&bytes, "s"), bytes.isEmpty
+        guard digits <= 12, let seconds = number(&bytes, digits), seconds <= durationLimit,
+            let nanos = fraction(&bytes), take(&bytes, "s"), bytes.isEmpty
         else { return nil }
         return isNegative ? (-seconds, -nanos) : (seconds, nanos)
     }

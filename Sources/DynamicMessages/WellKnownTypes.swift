@@ -124,12 +124,15 @@ extension MessageEncoder {
         let content: [UInt8]
         let rest = members.filter { $0.name != "@type" }
         if WellKnownType(fullName: name) != nil {
-            guard let value = json["value"], rest.count == 1 else { throw fault("“value”, and nothing else, is expected") }
+            guard let value = json["value"], rest.count == 1 else {
+                throw fault("“value”, and nothing else, is expected")
+            }
             content = try message(value, name)
         } else if let raw = json["@value"], pool.message(named: name) == nil {
             guard case .bytes(let bytes) = try scalar(raw, .bytes) else { throw fault("base64 is expected") }
             content = bytes
         } else {
+            guard pool.message(named: name) != nil else { throw fault("the server does not describe the type \(name)") }
             content = try message(.object(rest), name)
         }
         var writer = WireWriter()
@@ -142,7 +145,9 @@ extension MessageEncoder {
 // MARK: - The wire to JSON
 
 extension MessageDecoder {
-    mutating func wellKnown(_ bytes: ArraySlice<UInt8>, _ type: WellKnownType) throws(DynamicMessageError) -> JSONDocument {
+    mutating func wellKnown(
+        _ bytes: ArraySlice<UInt8>, _ type: WellKnownType
+    ) throws(DynamicMessageError) -> JSONDocument {
         switch type {
         case .any: return try any(bytes)
         case .timestamp: return try time(bytes, TimeText.text(timestamp:nanos:))
@@ -152,7 +157,7 @@ extension MessageDecoder {
             for field in try fields(bytes) where field.number == 1 {
                 guard let path = try text(field.value) else { continue }
                 let camel = Self.camelCase(path)
-                guard !path.isEmpty, !path.contains(","), !camel.contains("_"), MessageEncoder.snakeCase(camel) == path else {
+                guard !path.isEmpty, !path.contains(","), MessageEncoder.snakeCase(camel) == path else {
                     throw fault("the path “\(path)” has no form in camelCase")
                 }
                 paths.append(camel)

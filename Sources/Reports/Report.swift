@@ -59,9 +59,9 @@ public struct Report: Sendable {
         }.joined()
     }
 
+    /// Digits with a sign, a point and perhaps a percent sign; or the mark of what is not a number.
     private static func isNumber(_ text: String) -> Bool {
-        guard let first = text.first(where: { $0 != "-" && $0 != "−" && $0 != "+" }) else { return text == "–" }
-        return first.isNumber && !text.contains("T") && !text.contains(":")
+        text == "–" || (text.contains { $0.isNumber } && text.allSatisfy { $0.isNumber || "+-−. %".contains($0) })
     }
 
     /// One self-contained page.

@@ -60,7 +60,10 @@ private struct SparseReflection: ReflectionServerReflectionService {
 
 private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-private func withServer(_ services: [any RPCService], _ body: @escaping @Sendable (RPCChannel) async throws -> Void) async throws {
+/// Runs a server with these services and a channel to it around the body.
+private func withServer(
+    _ services: [any RPCService], _ body: @escaping @Sendable (RPCChannel) async throws -> Void
+) async throws {
     let server = RPCServer(RPCServerConfiguration(), services: services, log: quiet)
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await server.run() }
@@ -99,7 +102,8 @@ private func call(
             let json = #"{"aDouble":1.5,"anInt64":"-7","colours":["COLOUR_RED",9],"bytesById":{"1":"AAE="}}"#
             #expect(try await call(channel, "vomma.testing.v1.Test", "Echo", json) == [json])
             #expect(try await call(channel, "Test", "Echo", "") == ["{}"])
-            #expect(try await call(channel, "Test", "Count", #"{"count":3}"#) == ["{}", #"{"value":"1"}"#, #"{"value":"2"}"#])
+            let numbers = try await call(channel, "Test", "Count", #"{"count":3}"#)
+            #expect(numbers == ["{}", #"{"value":"1"}"#, #"{"value":"2"}"#])
             #expect(try await call(channel, "Test", "Sum", #"{"value":1}{"value":2}"#) == [#"{"value":"3"}"#])
             #expect(try await call(channel, "Test", "Sum", "") == ["{}"])
             let many = (1...2000).map { _ in #"{"value":1}"# }.joined()
@@ -124,7 +128,9 @@ private func call(
                     return error
                 }
             }
-            #expect(await fails("Echo", #"{"aString":"fail"}"#) as? RPCStatus == RPCStatus(.failedPrecondition, "as asked for"))
+            #expect(
+                await fails("Echo", #"{"aString":"fail"}"#) as? RPCStatus
+                    == RPCStatus(.failedPrecondition, "as asked for"))
             #expect(await fails("Count", #"{"count":13}"#) as? RPCStatus == RPCStatus(.outOfRange, "13 is enough"))
             #expect(
                 await fails("Accumulate", #"{"value":1}{"value":-2}{"value":3}"#) as? RPCStatus

@@ -47,7 +47,8 @@ struct Golden: Sendable, CustomTestStringConvertible {
         guard let text = try? String(contentsOf: file, encoding: .utf8) else { return [] }
         // By bytes: a text may begin with a character that combines with the tab.
         return text.utf8.split(separator: UInt8(ascii: "\n")).filter { $0.first != UInt8(ascii: "#") }.map { line in
-            line.split(separator: UInt8(ascii: "\t"), omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+            let columns = line.split(separator: UInt8(ascii: "\t"), omittingEmptySubsequences: false)
+            return columns.map { String(decoding: $0, as: UTF8.self) }
         }
     }
 

@@ -7,7 +7,9 @@ internal import VommaProto
 @Suite struct HostileInputTests {
     private static let pool = Golden.pool
 
-    @Test("Damaged messages are read or refused; what is read has one wire form and one JSON", arguments: [1, 2, 3] as [UInt64])
+    @Test(
+        "Damaged messages are read or refused; what is read has one wire form and one JSON",
+        arguments: [1, 2, 3] as [UInt64])
     func damagedMessages(seed: UInt64) throws {
         var random = RandomGenerator(seed: seed)
         let rows = Golden.of(.both).filter { !$0.bytes.isEmpty && $0.bytes.count < 1500 }

@@ -39,21 +39,33 @@ internal import VommaProto
         arguments: [
             (#"{"colours":["COLOUR_RED","BLUE"]}"#, "colours[1]: no value named BLUE in Colour"),
             (#"{"numbers":[{"value":1},{"walue":2}]}"#, "numbers[1]: no field named walue in Number"),
-            (#"{"numbersByName":{"a\"b":{"value":"x"}}}"#, #"numbersByName["a\"b"].value: "x" where an integer is expected"#),
+            (
+                #"{"numbersByName":{"a\"b":{"value":"x"}}}"#,
+                #"numbersByName["a\"b"].value: "x" where an integer is expected"#
+            ),
             (#"{"walue":2}"#, "no field named walue in Everything"),
             (#"{"an_int32":2147483648}"#, "an_int32: 2147483648 is beyond -2147483648 … 2147483647"),
             (#"{"anInt32":0.5}"#, "anInt32: 0.5 where an integer is expected"),
-            (#"{"inner":[]}"#, "inner: an array where an object, a Inner, is expected"),
+            (#"{"inner":[]}"#, "inner: an array where an object (Inner) is expected"),
             (#"{"stringsByNumber":{"x":""}}"#, #"stringsByNumber["x"]: "x" where an integer is expected"#),
-            (#"{"chosenBool":true,"chosenString":""}"#, "chosenBool and chosenString exclude each other: set one of choice"),
+            (
+                #"{"chosenBool":true,"chosenString":""}"#,
+                "chosenBool and chosenString exclude each other: set one of choice"
+            ),
             (#"{"aDouble":1,"a_double":1}"#, "aDouble is there twice, under two names"),
             (#"{"someBytes":"*"}"#, "someBytes: a string that is not base64"),
-            (#"[]"#, "an array where an object, a Everything, is expected"),
+            (#"[]"#, "an array where an object (Everything) is expected"),
             (#"{"aDouble":"0x10"}"#, #"aDouble: "0x10" where a number is expected"#),
             ("{\"aDouble\":\n 1,}", "JSON, line 2, column 4: a name in quotes is expected"),
             (#"{"aDouble":01}"#, "JSON, line 1, column 12: a number has no leading zeros"),
-            (#"{"aString":"\ud834"}"#, "JSON, line 1, column 13: an escape that JSON does not have, or half a surrogate pair"),
-            ("{\"aString\":\"\u{1}\"}", #"JSON, line 1, column 13: a control character in a string; write \n, \t or \u00XX"#),
+            (
+                #"{"aString":"\ud834"}"#,
+                "JSON, line 1, column 13: an escape that JSON does not have, or half a surrogate pair"
+            ),
+            (
+                "{\"aString\":\"\u{1}\"}",
+                #"JSON, line 1, column 13: a control character in a string; write \n, \t or \u00XX"#
+            ),
         ])
     func paths(json: String, message: String) {
         do {
@@ -64,10 +76,13 @@ internal import VommaProto
         }
     }
 
-    @Test("What Google's parser gets wrong: the largest float, and durations of picoseconds")
+    @Test("Where Google's library departs from the standard: the largest and smallest floats, durations of picoseconds")
     func departures() throws {
-        let largest = try Self.pool.encode(JSONDocument(parsing: #"{"aFloat":3.4028234663852886e+38}"#), as: TestingEverything.protoName)
+        let largest = try Self.pool.encode(
+            JSONDocument(parsing: #"{"aFloat":3.4028234663852886e+38}"#), as: TestingEverything.protoName)
         #expect(try TestingEverything(serializedBytes: largest).aFloat == .greatestFiniteMagnitude)
+        let smallest = try TestingEverything(aFloat: .leastNonzeroMagnitude).serializedBytes()
+        #expect(try Self.pool.decode(smallest, as: TestingEverything.protoName).text() == #"{"aFloat":1e-45}"#)
         #expect(throws: DynamicMessageError.self) {
             try Self.pool.encode(JSONDocument(parsing: #"{"duration":"1.0000000001s"}"#), as: "golden.Known")
         }
@@ -129,6 +144,10 @@ internal import VommaProto
         let json = try JSONDocument(parsing: #"{"any":{"@type":"x/other.Type","@value":"CAE="}}"#)
         let bytes = try Self.pool.encode(json, as: "golden.Known")
         #expect(try Self.pool.decode(bytes, as: "golden.Known") == json)
+        let reason = "the server does not describe the type other.Type"
+        #expect(throws: DynamicMessageError.unfitJSON(path: "any", reason: reason)) {
+            try Self.pool.encode(JSONDocument(parsing: #"{"any":{"@type":"x/other.Type","a":1}}"#), as: "golden.Known")
+        }
     }
 
     @Test("Text: pretty and on one line, and several documents")
@@ -148,7 +167,8 @@ internal import VommaProto
                   "e": []
                 }
                 """)
-        #expect(try JSONDocument.sequence(parsing: #"{"a":1}{} 2"3" "#.utf8).map { $0.text() } == [#"{"a":1}"#, "{}", "2", #""3""#])
+        let several = try JSONDocument.sequence(parsing: #"{"a":1}{} 2"3" "#.utf8)
+        #expect(several.map { $0.text() } == [#"{"a":1}"#, "{}", "2", #""3""#])
         #expect(try JSONDocument.sequence(parsing: " \n".utf8).isEmpty)
         #expect(throws: DynamicMessageError.self) { try JSONDocument(parsing: "{} {}") }
     }

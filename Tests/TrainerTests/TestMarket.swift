@@ -49,7 +49,8 @@ struct TestMarket {
             let minute = Int64(index < gapAfter ? index : index + Self.gap)
             let bar = MarketData.Bar(
                 openTime: Self.start + .minutes(minute), interval: .minutes(1), open: open,
-                high: max(open, price) * 1.001, low: min(open, price) * 0.999, close: price, volume: 1e6 * exp(random.normal()))
+                high: max(open, price) * 1.001, low: min(open, price) * 0.999, close: price,
+                volume: 1e6 * exp(random.normal()))
             var values = [Double](repeating: .nan, count: schema.count)
             for column in 0..<4 where column < 3 || index % 5 != 0 { values[column] = 10 + 3 * random.normal() }
             var valid = [UInt8](repeating: 0, count: (schema.count + 7) / 8)
@@ -73,7 +74,8 @@ struct TestMarket {
             try EventRepository.create(
                 .init(
                     name: Self.stream, exchange: Self.exchange, symbols: [Self.symbol], currencies: [],
-                    from: Self.start, to: Self.start + .days(4), tradedSymbols: [Self.symbol], tradeFrom: Self.start, state: .active,
+                    from: Self.start, to: Self.start + .days(4), tradedSymbols: [Self.symbol],
+                    tradeFrom: Self.start, state: .active,
                     settings: #"{"capital": "50.00"}"#), on: connection)
             try InstrumentRepository.upsert(
                 [

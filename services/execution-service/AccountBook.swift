@@ -203,11 +203,6 @@ struct BookRows: Sendable {
     }
 }
 
-extension DecimalNumber {
-    /// Exact: both count in 1e-8.
-    init(_ value: some FixedPoint) { self.init(Int128(value.units), scale: 8) }
-}
-
 extension HoldReason {
     /// The numbers behind it.
     var detail: String {

@@ -1,3 +1,4 @@
+internal import Contract
 internal import Foundation
 internal import Logging
 internal import MarketData
@@ -137,20 +138,5 @@ private struct DecisionQueue {
             }
             waiting = batch[...]
         }
-    }
-}
-
-extension InstrumentRules {
-    /// The stored rules. Throws when a number is beyond the fixed-point range or the rules contradict themselves.
-    init(_ stored: InstrumentRepository.Instrument) throws {
-        guard let tick = Price(stored.tickSize.description), let lot = Quantity(stored.lotSize.description),
-            let minimum = Quantity(stored.minimumQuantity.description),
-            let maximum = Quantity(stored.maximumQuantity.description),
-            let notional = Amount(stored.minimumNotional.description)
-        else { throw TradingError.invalidRules(symbol: stored.symbol, reason: "a number is out of range") }
-        try self.init(
-            symbol: stored.symbol, baseAsset: stored.base, quoteAsset: stored.quote, tickSize: tick, lotSize: lot,
-            minQuantity: minimum, maxQuantity: maximum, minNotional: notional, makerFee: stored.makerFee,
-            takerFee: stored.takerFee, allowsShort: stored.allowsShort, maxLeverage: stored.maximumLeverage)
     }
 }

@@ -1,3 +1,4 @@
+internal import Contract
 internal import Heston
 internal import MarketData
 internal import Simulation
@@ -170,17 +171,5 @@ extension LoadProgress {
         lastMicroseconds = last?.knownAt.microseconds ?? 0
         rowsRefused = UInt64((report?.rejected ?? 0) + (report?.quarantined ?? 0))
         refusals = report?.issues.prefix(10).map(\.description) ?? []
-    }
-}
-
-extension InstrumentRepository.Instrument {
-    init(_ rules: InstrumentRules, exchange: String) {
-        func decimal(_ value: some FixedPoint) -> DecimalNumber { DecimalNumber(Int128(value.units), scale: 8) }
-        self.init(
-            exchange: exchange, symbol: rules.symbol, base: rules.baseAsset, quote: rules.quoteAsset,
-            tickSize: decimal(rules.tickSize), lotSize: decimal(rules.lotSize),
-            minimumQuantity: decimal(rules.minQuantity), maximumQuantity: decimal(rules.maxQuantity),
-            minimumNotional: decimal(rules.minNotional), makerFee: rules.makerFee, takerFee: rules.takerFee,
-            allowsShort: rules.allowsShort, maximumLeverage: rules.maxLeverage)
     }
 }

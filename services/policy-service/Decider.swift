@@ -71,23 +71,12 @@ struct Decider {
 
     /// The features that moved the action most, over the whole window, largest first.
     private func reasons(_ contributions: [Float]) -> [Reason] {
-        let sums = model.layout.byFeature(contributions)
+        let sums = PolicyRunner.byFeature(
+            contributions, window: model.layout.window, featureCount: model.layout.featureCount)
         return sums.indices.sorted { abs(sums[$0]) > abs(sums[$1]) }.prefix(Self.reasonCount).map { index in
             Reason(
-                feature: index < model.featureNames.count ? model.featureNames[index] : "policy.previous_exposure",
+                feature: index < model.featureNames.count ? model.featureNames[index] : PolicyRunner.previousExposureName,
                 contribution: Double(sums[index]))
         }
-    }
-}
-
-extension ObservationLayout {
-    /// One number an input summed to one number a feature (its values over the window, and whether it is present), and
-    /// one more for the previous exposure.
-    func byFeature(_ contributions: [Float]) -> [Float] {
-        precondition(contributions.count == count, "one contribution an input")
-        var sums = [Float](repeating: 0, count: featureCount + 1)
-        for index in 0..<(count - 1) { sums[index % featureCount] += contributions[index] }
-        sums[featureCount] = contributions[count - 1]
-        return sums
     }
 }

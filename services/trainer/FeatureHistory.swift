@@ -1,3 +1,4 @@
+internal import Contract
 internal import Features
 internal import MarketData
 internal import Storage
@@ -163,14 +164,6 @@ extension InstrumentRules {
         guard let stored = all.first(where: { $0.symbol == symbol }) else {
             throw JobError.badData("no trading rules are stored for \(symbol) on \(exchange)")
         }
-        guard let tick = Price(stored.tickSize.description), let lot = Quantity(stored.lotSize.description),
-            let minimum = Quantity(stored.minimumQuantity.description),
-            let maximum = Quantity(stored.maximumQuantity.description),
-            let notional = Amount(stored.minimumNotional.description)
-        else { throw JobError.badData("a trading rule of \(symbol) is out of range") }
-        return try InstrumentRules(
-            symbol: stored.symbol, baseAsset: stored.base, quoteAsset: stored.quote, tickSize: tick, lotSize: lot,
-            minQuantity: minimum, maxQuantity: maximum, minNotional: notional, makerFee: stored.makerFee,
-            takerFee: stored.takerFee, allowsShort: stored.allowsShort, maxLeverage: stored.maximumLeverage)
+        return try InstrumentRules(stored)
     }
 }

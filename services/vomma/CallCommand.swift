@@ -15,17 +15,18 @@ struct CallCommand: AsyncParsableCommand {
             vomma call <host:port> --describe <name>
             """,
         discussion: """
-            The server tells its types by reflection: no protos are needed. A stream of responses is printed as one line \
-            each; a stream of requests is several JSON documents, one after another. With “-” the JSON is read from \
-            standard input. Of a service the last part of its name suffices where that is unique.
+            The server tells its types by reflection: no protos are needed. A stream of responses is printed as one \
+            line each; a stream of requests is several JSON documents, one after another. With “-” the JSON is read \
+            from standard input. Of a service the last part of its name suffices where that is unique.
 
             Is a service well?
               vomma call 127.0.0.1:50053 grpc.health.v1.Health/Check
 
             Price two calls under Heston:
               vomma call 127.0.0.1:50053 vomma.v1.HestonInverter/Price '{
-                "parameters": {"kappa": 2, "theta": 0.25, "sigma": 0.8, "rho": -0.5, "v0": 0.3},
-                "spot": 100, "strikes": [90, 110], "tau": [0.25], "greeks": true}'
+                "parameters": {"kappa": 2, "theta": 0.25, "sigma": 0.8,
+                               "rho": -0.5, "v0": 0.3},
+                "spot": 100, "strikes": [90, 110], "tau": [0.25]}'
 
             The exit code is 0 if the call ended with OK, and otherwise 1, with the status on standard error.
             """)
@@ -34,14 +35,14 @@ struct CallCommand: AsyncParsableCommand {
     var address: Address
     @Argument(help: "Full name of the service, and the method.")
     var method: String?
-    @Argument(help: "The request, as proto3 JSON; several for a stream of requests; “-” reads standard input. Default: {}.")
+    @Argument(help: "The request as proto3 JSON, several for a stream; “-” reads standard input. Default: {}.")
     var json: String?
     @Flag(help: "Print the names of the services.")
     var list = false
     @Option(help: "Print a service, message or enum of this full name, with the types that it uses.")
     var describe: String?
-    @Option(help: "Time for the whole call, such as 10s, 500ms or 2m. A stream that runs longer is cut.")
-    var timeout = Timeout(duration: .seconds(10))
+    @Option(help: "Time for the whole call, such as 10s, 500ms or 2m. Default: 10s, and none for streams of responses.")
+    var timeout: Timeout?
     @Option(help: "Send this metadata too, as key=value. May be given several times.")
     var metadata: [String] = []
 
@@ -51,7 +52,7 @@ struct CallCommand: AsyncParsableCommand {
         guard method.map({ Self.split($0) != nil }) != false else {
             throw ValidationError("the method is written service/method, such as grpc.health.v1.Health/Check")
         }
-        _ = try options()
+        _ = try callMetadata()
     }
 
     func run() async throws {
@@ -71,20 +72,24 @@ struct CallCommand: AsyncParsableCommand {
     }
 
     private func run(_ channel: RPCChannel) async throws {
-        let options = try options()
-        let reflection = ServerReflection(channel, options: options)
+        let metadata = try callMetadata()
+        let brief = CallOptions(timeout: timeout?.duration ?? .seconds(10), metadata: metadata)
+        let reflection = ServerReflection(channel, options: brief)
         if list {
             for service in try await reflection.services() { try Self.print(service) }
         } else if let describe {
             let pool = try await reflection.pool(containing: describe)
-            guard let text = pool.text(describing: describe) else { throw Self.failure("\(describe) is no type or service") }
+            guard let text = pool.text(describing: describe) else {
+                throw Self.failure("\(describe) is no service, message or enum")
+            }
             try Self.print(text)
         } else if let method, let (service, name) = Self.split(method) {
             let requests = try JSONDocument.sequence(parsing: requestBytes())
             let (schema, pool) = try await reflection.service(named: service)
             let call = DynamicCall(try schema.method(named: name), of: pool, on: channel)
-            let isPretty = !call.method.responseIsStream
-            try await call.run(requests, options: options) { try Self.print($0.text(pretty: isPretty)) }
+            let isStream = call.method.responseIsStream
+            let options = isStream ? CallOptions(timeout: timeout?.duration, metadata: metadata) : brief
+            try await call.run(requests, options: options) { try Self.print($0.text(pretty: !isStream)) }
         }
     }
 
@@ -92,19 +97,19 @@ struct CallCommand: AsyncParsableCommand {
         json == "-" ? Array(try FileHandle.standardInput.readToEnd() ?? Data()) : Array((json ?? "").utf8)
     }
 
-    private func options() throws -> CallOptions {
-        var options = CallOptions(timeout: timeout.duration)
+    private func callMetadata() throws -> Metadata {
+        var result = Metadata()
         for entry in metadata {
             guard let separator = entry.firstIndex(of: "=") else {
                 throw ValidationError("--metadata is key=value, not “\(entry)”")
             }
             do throws(RPCError) {
-                try options.metadata.append(String(entry[..<separator]), String(entry[entry.index(after: separator)...]))
+                try result.append(String(entry[..<separator]), String(entry[entry.index(after: separator)...]))
             } catch {
                 throw ValidationError("“\(entry)” cannot be sent as metadata")
             }
         }
-        return options
+        return result
     }
 
     /// `a.b.Service/Method`, a leading slash allowed.
@@ -143,10 +148,8 @@ extension CallCommand {
     }
 
     /// A positive time with its unit: `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.
-    struct Timeout: ExpressibleByArgument, CustomStringConvertible {
+    struct Timeout: ExpressibleByArgument {
         let duration: Duration
-
-        init(duration: Duration) { self.duration = duration }
 
         init?(argument: String) {
             let digits = argument.prefix { $0.isASCII && $0.isNumber || $0 == "." }
@@ -159,9 +162,6 @@ extension CallCommand {
             default: return nil
             }
         }
-
-        var description: String { "\(Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18)s" }
-        var defaultValueDescription: String { "10s" }
     }
 }
 

@@ -33,12 +33,14 @@ struct RunDriver {
     private let policy: PolicyClient
     private let execution: ExecutionClient
     private let trainer: TrainerClient
+    private let stack: LocalStack
 
     /// Where the stack's services are.
     init(plan: RunPlan, stack: LocalStack, pool: ConnectionPool, terminal: Terminal, log: Logger) {
         self.plan = plan
         self.pool = pool
         self.terminal = terminal
+        self.stack = stack
         func channel(_ name: ServiceName) -> RPCChannel {
             let address = stack.address(name)
             return RPCChannel(host: address.host, port: address.port, log: log)
@@ -60,10 +62,10 @@ struct RunDriver {
         try await loadHistory()
         try await trainRegimes()
         try await computeFeatures()
+        if measuringLatency { try await measureLatency() }
         try await trainPolicy()
         try await trade()
         try await backtest()
-        if measuringLatency { try await measureLatency() }
     }
 
     // MARK: 1. History
@@ -124,22 +126,30 @@ struct RunDriver {
         terminal.finish("\(info.lastSequence) events, \(info.bars) bars, \(info.surfaces) surfaces")
         terminal.begin("computing features")
         var last = ComputeProgress()
+        var memory = MemoryRecord(stack)
         for try await progress in features.compute(ComputeRequest(stream: plan.trainStream), options: patient) {
             last = progress
+            memory.sample(progress.vectors)
             terminal.update(
                 Double(progress.sequence) / Double(max(1, progress.lastSequence)), "\(progress.vectors) vectors")
         }
+        try await memory.store(key: "run/\(plan.name)/memory", pool: pool)
         terminal.finish("\(last.vectors) vectors, \(last.surfacesInverted) surfaces inverted, \(last.surfacesRefused) refused")
     }
 
     private func trainPolicy() async throws {
+        try await trainPolicy("policy (PPO)", key: "\(plan.name)/ppo", steps: plan.trainingSteps)
+    }
+
+    /// Trains a policy for some environment steps and waits until it decides.
+    private func trainPolicy(_ title: String, key: String, steps: Int) async throws {
         let version = try await train(
-            "policy (PPO)", key: "\(plan.name)/ppo", kind: "ppo",
+            title, key: key, kind: "ppo",
             specification: [
                 "name": "policy", "stream": plan.trainStream, "exchange": plan.exchange, "symbol": plan.tradedSymbol,
                 "train_from": "\(plan.trainFrom)", "train_to": "\(plan.trainTo)", "validate_to": "\(plan.validateTo)",
-                "embargo_minutes": 60, "seed": plan.seed, "total_steps": plan.trainingSteps, "window": 16,
-                "environments": 16, "account": ["capital": plan.capital],
+                "embargo_minutes": 60, "seed": plan.seed, "total_steps": steps, "window": 16, "environments": 16,
+                "account": ["capital": plan.capital],
                 // A minute's return is a few basis points: penalties a step of the size of a daily bar's would drown it.
                 "reward": ["drawdown_penalty": 0.0, "leverage_penalty": 0.0, "volatility_penalty": 0.0],
             ], model: "policy")
@@ -184,7 +194,7 @@ struct RunDriver {
             throw RunError.job(kind: kind, state: "\(job.state)", error: job.error)
         }
         let result = try JSONDecoder().decode(Result.self, from: Data(job.resultJSON.utf8))
-        terminal.finish(job.message.isEmpty ? "done" : job.message)
+        terminal.finish("job \(job.jobID)\(job.attempt > 1 ? ", attempt \(job.attempt)" : "")")
         return result
     }
 
@@ -232,10 +242,14 @@ struct RunDriver {
             ])
     }
 
-    /// Replays an hour of the test span one bar at a time, with a capital so large that most decisions become orders.
+    /// Replays the end of the validation span one bar at a time. An untrained policy decides, with a capital so large that
+    /// its every whim becomes an order: what is measured is the way from the bar to the stored order.
     private func measureLatency() async throws {
+        let known = try? await execution.getAccount(GetAccountRequest(account: plan.latencyStream), options: patient)
+        if known?.finished == true { return }
+        try await trainPolicy("untrained policy", key: "\(plan.name)/untrained", steps: 2048)
         terminal.begin("measuring latency")
-        let to = plan.testTo
+        let to = plan.validateTo
         let from = to - .hours(8)
         let info = try await gateway.createStream(
             CreateStreamRequest(

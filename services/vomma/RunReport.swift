@@ -20,7 +20,7 @@ struct RunReport {
             sections: [
                 try await dataSection(), try await surfaceSection(), try await featureSection(),
                 try await modelSection(), tradingSection(counts), performanceSection(equity, backtest, start: start),
-                try await latencySection(), whereNext(),
+                try await latencySection(), try await memorySection(), whereNext(),
             ])
     }
 
@@ -34,7 +34,7 @@ struct RunReport {
             : change >= 0
                 ? "The policy made \(change.shownPercent): \(start.shown(2)) USDT became \(final.shown(2)) after fees."
                 : "The policy LOST \((-change).shownPercent): \(start.shown(2)) USDT became \(final.shown(2)) after fees."
-        guard let hold = backtest?.baselines["buy_and_hold"] ?? backtest?.baselines["buyAndHold"] else { return result }
+        guard let hold = backtest?.baselines["buy-and-hold"] else { return result }
         return result + " Buying and holding made \(hold.statistics.totalReturn.shownPercent), staying flat 0.00 %."
     }
 
@@ -298,6 +298,25 @@ struct RunReport {
         return .init(
             "Latency, replayed one bar at a time",
             [.table(header: ["hop", "count", "p50 (ms)", "p99 (ms)"], rows: rows)])
+    }
+
+    private func memorySection() async throws -> Report.Section {
+        let key = "run/\(plan.name)/memory"
+        let json = try await pool.withConnection { try SettingsRepository.value(key, on: $0) }
+        let stored = try json.map { try JSONDecoder().decode(MemoryRecord.Stored.self, from: Data($0.text.utf8)) }
+        guard let stored, let last = stored.vectors.last else {
+            return .init("Memory", [.text("Not recorded in this run.")])
+        }
+        // What a service needs at all is there after the first quarter; from then on nothing should grow.
+        let quarter = stored.vectors.firstIndex { $0 * 4 >= last } ?? 0
+        let rows = stored.services.map { service in
+            let end = service.megabytes.last ?? .nan
+            let early = service.megabytes[quarter]
+            return [service.name, early.shown(1), end.shown(1), (end - early).shown(1)]
+        }
+        return .init(
+            "Resident memory while \(last) bars went through",
+            [.table(header: ["service", "MB after \(stored.vectors[quarter]) bars", "MB at the end", "growth"], rows: rows)])
     }
 
     private func whereNext() -> Report.Section {
