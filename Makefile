@@ -42,7 +42,11 @@ test: deps
 
 ## make bench            every benchmark (see benchmarks/README.md)
 bench: build
-	benchmarks/run.sh $(ARGS)
+	env -u OPENBLAS_CORETYPE benchmarks/run.sh $(ARGS)
+
+## make bench-<area>      the benchmarks of one area: stack
+bench-%: build
+	env -u OPENBLAS_CORETYPE benchmarks/run.sh $*
 
 ## make proto            regenerate the Swift and C code of proto/
 proto: deps

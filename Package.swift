@@ -86,7 +86,7 @@ let package = Package(
         module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
         .executableTarget(
             name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),
-        module("Storage", ["CLibPQ", "Kernels", "MarketData", logging], resources: [.embedInCode("Migrations")]),
+        module("Storage", ["CLibPQ", "Kernels", "MarketData", logging, nioLocks], resources: [.embedInCode("Migrations")]),
         module("DynamicMessages", ["RPC", "VommaProto"]),
         module("Contract", ["MarketData", "Storage", "Trading", "VommaProto"]),
         module("ServiceKit", ["Kernels", "RPC", "Storage", "VommaProto", configuration, deque, lifecycle, logging, signals]),

@@ -45,21 +45,22 @@ public final class LiveModel<Loaded: Sendable>: Service {
 
     private func promotions() async throws -> Notifications { try pool.notifications(ModelRepository.channel) }
 
-    /// Loads the live version, if it is another one than the loaded.
+    /// Loads the live version, if it is another one than the loaded. What goes wrong is logged.
     public func refresh() async {
-        do {
-            let name = name
-            let found = try await pool.withConnection { try ModelRepository.live(name, on: $0) }
-            guard let found, found.version != live.withLock({ $0?.version }) else { return }
-            let bytes = try await pool.withConnection {
-                try ModelRepository.checkpoint(name, version: found.version, on: $0)
-            }
-            guard let bytes else { throw StorageError.unexpectedRowCount(0) }
-            let model = try await load(found, bytes, pool)
-            live.withLock { $0 = (found.version, model) }
-            log.info("model swapped in", metadata: ["model": "\(name)", "version": "\(found.version)"])
-        } catch {
+        do { try await reload() } catch {
             log.error("the live model cannot be loaded", metadata: ["model": "\(name)", "error": "\(error)"])
         }
+    }
+
+    /// As `refresh`, but throws what goes wrong: `StorageError`, or what `load` throws.
+    public func reload() async throws {
+        let name = name
+        let found = try await pool.withConnection { try ModelRepository.live(name, on: $0) }
+        guard let found, found.version != live.withLock({ $0?.version }) else { return }
+        let bytes = try await pool.withConnection { try ModelRepository.checkpoint(name, version: found.version, on: $0) }
+        guard let bytes else { throw StorageError.unexpectedRowCount(0) }
+        let model = try await load(found, bytes, pool)
+        live.withLock { $0 = (found.version, model) }
+        log.info("model swapped in", metadata: ["model": "\(name)", "version": "\(found.version)"])
     }
 }

@@ -5,7 +5,7 @@ public import Storage
 
 /// Keeps one task running for each stream that a service has to follow, for as long as the stream needs it.
 ///
-/// New streams are found by notification, with a slow look at the table besides. A task that fails because a peer or
+/// New streams are found by looking at the table ten times a second. A task that fails because a peer or
 /// the database is away is started again with growing pauses: it resumes from what it has stored. Any other failure is
 /// logged and tried again at the longest pause, so that one bad stream stops neither the others nor the service.
 public struct StreamSupervisor: Service {

@@ -1,5 +1,5 @@
 public import Logging
-internal import Synchronization
+internal import NIOConcurrencyHelpers
 
 /// A bounded set of connections to one database, made as they are needed and remade when they break.
 ///
@@ -35,13 +35,13 @@ public final class ConnectionPool: Sendable {
 
     public let configuration: StorageConfiguration
     let log: Logger
-    private let shared: Mutex<Shared>
+    private let shared: NIOLockedValueBox<Shared>
 
     /// Makes no connection yet: the first comes with the first lease.
     public init(_ configuration: StorageConfiguration, log: Logger = Logger(label: "storage")) {
         self.configuration = configuration
         self.log = log
-        shared = Mutex(
+        shared = NIOLockedValueBox(
             Shared(
                 state: PoolState(
                     maximumConnections: configuration.maximumConnections,
@@ -89,15 +89,15 @@ public final class ConnectionPool: Sendable {
     /// Opens the connection if it needs to be, unless an attempt failed a moment ago.
     private func open(_ connection: isolated Connection) throws(StorageError) {
         if connection.isOpen { return }
-        if let notBefore = shared.withLock({ $0.pause.notBefore }), .now < notBefore {
+        if let notBefore = shared.withLockedValue({ $0.pause.notBefore }), .now < notBefore {
             throw .unavailable("the last connection attempt failed a moment ago")
         }
         do {
             try connection.open()
-            shared.withLock { $0.pause.succeeded() }
+            shared.withLockedValue { $0.pause.succeeded() }
             log.debug("database connection opened")
         } catch {
-            if case .unavailable = error { shared.withLock { $0.pause.failed(at: .now) } }
+            if case .unavailable = error { shared.withLockedValue { $0.pause.failed(at: .now) } }
             log.debug("database connection failed", metadata: ["error": "\(error)"])
             throw error
         }
@@ -173,7 +173,7 @@ public final class ConnectionPool: Sendable {
     }
 
     private func beginClosing() {
-        let (waiters, closing) = shared.withLock { shared in
+        let (waiters, closing) = shared.withLockedValue { shared in
             let waiters = shared.state.close().compactMap { shared.take($0, orKeep: .failure(.closed)) }
             return (waiters, shared.takeClosing())
         }
@@ -183,7 +183,7 @@ public final class ConnectionPool: Sendable {
 
     private func drained() async {
         await withCheckedContinuation { continuation in
-            let isDone = shared.withLock { shared in
+            let isDone = shared.withLockedValue { shared in
                 if shared.state.isClosed, shared.state.leasedCount == 0 { return true }
                 shared.closing.append(continuation)
                 return false
@@ -193,7 +193,7 @@ public final class ConnectionPool: Sendable {
     }
 
     private func disconnect() async {
-        let connections = shared.withLock { shared in
+        let connections = shared.withLockedValue { shared in
             defer { shared.connections = [:] }
             return Array(shared.connections.values)
         }
@@ -205,7 +205,7 @@ public final class ConnectionPool: Sendable {
     private func acquire() async throws -> (Int, Connection) {
         if Task.isCancelled { throw StorageError.cancelled }
         let number: Int
-        switch shared.withLock({ $0.state.acquire() }) {
+        switch shared.withLockedValue({ $0.state.acquire() }) {
         case .lease(let free): number = free
         case .refuse(let error): throw error
         case .wait(let waiter): number = try await wait(waiter)
@@ -237,7 +237,7 @@ public final class ConnectionPool: Sendable {
 
     private func served(_ waiter: UInt64) async throws -> Int {
         try await withCheckedThrowingContinuation { continuation in
-            let early: Result<Int, StorageError>? = shared.withLock { shared in
+            let early: Result<Int, StorageError>? = shared.withLockedValue { shared in
                 if let outcome = shared.early.removeValue(forKey: waiter) { return outcome }
                 shared.waiters[waiter] = continuation
                 return nil
@@ -247,14 +247,14 @@ public final class ConnectionPool: Sendable {
     }
 
     private func refuse(_ waiter: UInt64, _ error: StorageError) {
-        shared.withLock { shared -> CheckedContinuation<Int, any Error>? in
+        shared.withLockedValue { shared -> CheckedContinuation<Int, any Error>? in
             guard shared.state.abandon(waiter) else { return nil }
             return shared.take(waiter, orKeep: .failure(error))
         }?.resume(throwing: error)
     }
 
     private func release(_ number: Int) {
-        let (continuation, closing) = shared.withLock { shared in
+        let (continuation, closing) = shared.withLockedValue { shared in
             guard let waiter = shared.state.release(number) else {
                 return (CheckedContinuation<Int, any Error>?.none, shared.takeClosing())
             }
@@ -265,10 +265,10 @@ public final class ConnectionPool: Sendable {
     }
 
     private func connection(_ number: Int) throws(StorageError) -> Connection {
-        if let known = shared.withLock({ $0.connections[number] }) { return known }
+        if let known = shared.withLockedValue({ $0.connections[number] }) { return known }
         // Nobody else holds this number: it can't be made twice.
         let made = try Connection(configuration)
-        shared.withLock { $0.connections[number] = made }
+        shared.withLockedValue { $0.connections[number] = made }
         return made
     }
 }

@@ -1,5 +1,5 @@
 internal import Glibc
-internal import Synchronization
+internal import NIOConcurrencyHelpers
 
 /// A thread that runs one connection's work, one piece after the other, so that libpq's blocking calls and waits never
 /// hold a thread of the cooperative pool. It is the connection actor's executor; it ends when the actor does.
@@ -12,9 +12,9 @@ final class ConnectionThread: SerialExecutor {
         var isStopped = false
     }
 
-    private let queue = Mutex(Queue())
+    private let queue = NIOLockedValueBox(Queue())
     private let wakeUp: WakePipe
-    private let identity = Mutex<pthread_t?>(nil)
+    private let identity = NIOLockedValueBox<pthread_t?>(nil)
 
     /// Throws `outOfMemory` when the process has no file descriptor or thread left.
     init() throws(StorageError) {
@@ -37,12 +37,12 @@ final class ConnectionThread: SerialExecutor {
             unsafe Unmanaged<ConnectionThread>.fromOpaque(context).release()
             throw .outOfMemory
         }
-        identity.withLock { $0 = thread }
+        identity.withLockedValue { $0 = thread }
     }
 
     func enqueue(_ job: consuming ExecutorJob) {
         let unowned = UnownedJob(job)
-        let mustWake = queue.withLock { queue in
+        let mustWake = queue.withLockedValue { queue in
             queue.jobs.append(unowned)
             defer { queue.isSleeping = false }
             return queue.isSleeping
@@ -52,14 +52,14 @@ final class ConnectionThread: SerialExecutor {
 
     /// Lets the thread end after the jobs that are queued.
     func stop() {
-        queue.withLock {
+        queue.withLockedValue {
             $0.isStopped = true
             $0.isSleeping = false
         }
         wakeUp.signal()
     }
 
-    func isIsolatingCurrentContext() -> Bool? { identity.withLock { $0 } == pthread_self() }
+    func isIsolatingCurrentContext() -> Bool? { identity.withLockedValue { $0 } == pthread_self() }
 
     func checkIsolated() {
         precondition(isIsolatingCurrentContext() == true, "a connection is used on its own thread only")
@@ -68,7 +68,7 @@ final class ConnectionThread: SerialExecutor {
     private func run() {
         var batch: [UnownedJob] = []
         while true {
-            let isStopped = queue.withLock { queue in
+            let isStopped = queue.withLockedValue { queue in
                 swap(&queue.jobs, &batch)
                 queue.isSleeping = batch.isEmpty && !queue.isStopped
                 return queue.isStopped

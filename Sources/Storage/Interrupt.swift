@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import NIOConcurrencyHelpers
 
 /// How a cancelled task reaches a connection that is blocked in `poll`: a flag, and a file descriptor to wake it up.
 ///
@@ -9,7 +9,7 @@ final class Interrupt: Sendable {
         var isRequested = false
     }
 
-    private let state = Mutex(State())
+    private let state = NIOLockedValueBox(State())
     private let pipe: WakePipe
     /// Readable while a request stands.
     var descriptor: CInt { pipe.readEnd }
@@ -20,7 +20,7 @@ final class Interrupt: Sendable {
 
     /// Begins a lease: whatever was asked of the one before is forgotten.
     func beginLease() -> UInt64 {
-        let (lease, wasRequested) = state.withLock { state in
+        let (lease, wasRequested) = state.withLockedValue { state in
             defer { state.isRequested = false }
             state.lease += 1
             return (state.lease, state.isRequested)
@@ -31,12 +31,12 @@ final class Interrupt: Sendable {
 
     /// Asks the holder of `lease` to stop. Returns at once; callable from any thread.
     func request(lease: UInt64) {
-        state.withLock { state in
+        state.withLockedValue { state in
             guard state.lease == lease, !state.isRequested else { return }
             state.isRequested = true
             pipe.signal()
         }
     }
 
-    var isRequested: Bool { state.withLock { $0.isRequested } }
+    var isRequested: Bool { state.withLockedValue { $0.isRequested } }
 }

@@ -56,11 +56,17 @@ struct AccountRunner: Sendable {
                     if let mode = switches.pending(for: stream.name) { try book.set(mode) }
                     let closeTime = try book.take(event)
                     guard closeTime >= stream.tradeFrom else { continue }
-                    // Nothing has to be waited for with unstored results: what is known is visible while we wait.
-                    if !queue.hasNext, book.hasUnstored { try await store(&book, stream, tail) }
+                    // Nothing has to be waited for with unstored results: what is known is visible while we wait. But
+                    // the bar is not done with before its decision is: a restart has to begin with it again.
+                    if !queue.hasNext, book.hasUnstored {
+                        try await storeRows(book.unstored, stream, tail)
+                        book.stored()
+                    }
                     let decision = try await queue.next(for: event.sequence)
                     if let order = try book.plan(decision) {
-                        try await storeBeforeSending(&book, stream)
+                        // Committed, with what came before it, before the exchange can hear of it.
+                        try await storeRows(book.unstored, stream, tail)
+                        book.orderStored(at: .now)
                         try book.send(order)
                     }
                 }
@@ -89,15 +95,15 @@ struct AccountRunner: Sendable {
         return try AccountBook(account: stream.name, settings: settings, rules: rules, saved: saved)
     }
 
-    /// Commits the new order, and what came before it, before the exchange can hear of it.
-    private func storeBeforeSending(_ book: inout AccountBook, _ stream: EventRepository.Stream) async throws {
-        let rows = book.unstored
-        try await pool.withTransaction { connection in
-            try rows.write(account: stream.name, on: connection)
-        }
-        book.orderStored(at: .now)
+    /// Commits rows without the session's state: after a crash they are made, and stored, once more.
+    private func storeRows(
+        _ rows: BookRows, _ stream: EventRepository.Stream, _ tail: StreamTail<TradingRepository.Equity>
+    ) async throws {
+        try await pool.withTransaction { connection in try rows.write(account: stream.name, on: connection) }
+        tail.publish(rows.equity.map { (UInt64($0.sequence), $0) })
     }
 
+    /// Commits rows and the session's state behind a bar that is done with.
     private func store(
         _ book: inout AccountBook, _ stream: EventRepository.Stream, _ tail: StreamTail<TradingRepository.Equity>
     ) async throws {

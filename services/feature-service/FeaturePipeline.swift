@@ -46,6 +46,7 @@ struct FeaturePipeline: Sendable {
         let events = gateway.subscribe(request, options: CallOptions(waitForReady: true))
         let reader = BatchReader<VommaProto.MarketEvent>()
         var checkpointed = fold.sequence
+        var newest: FeatureRepository.Vector?
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await reader.pump(events) }
             defer { group.cancelAll() }
@@ -53,23 +54,41 @@ struct FeaturePipeline: Sendable {
                 let rows = try await fold.take(batch)
                 let checkpoint = try fold.sequence - checkpointed >= Self.checkpointInterval ? fold.checkpoint() : nil
                 if checkpoint != nil { checkpointed = fold.sequence }
-                try await store(rows, fold.takeFits(), checkpoint, stream: stream.name)
+                try await store(rows, fold.takeFits(), checkpoint, after: newest, stream: stream.name)
+                newest = rows.last ?? newest
                 tail.publish(rows.map { (UInt64($0.sequence), $0) })
             }
             // The saved state says with its sequence that the stream has been read to its end.
             fold.sequence = last
-            try await store([], [], try fold.checkpoint(), stream: stream.name)
+            try await store([], [], try fold.checkpoint(), after: newest, stream: stream.name)
             tail.finish()
         }
     }
 
+    /// Commits what a batch has brought; `previous` is the last vector stored before.
+    ///
+    /// Vectors alone do not wait for the disk: a commit with a state or a fit takes them along. Until then a crash of the
+    /// database server can take them, newest first, which need not show here: the connection is opened anew when it is
+    /// next used. So the vector before must still be there, or the fold begins again from its saved state, and computes
+    /// the same bits. Throws `unavailable` then.
     private func store(
-        _ rows: [FeatureRepository.Vector], _ fits: [StoredFit], _ checkpoint: ConsumerRepository.Progress?, stream: String
+        _ rows: [FeatureRepository.Vector], _ fits: [StoredFit], _ checkpoint: ConsumerRepository.Progress?,
+        after previous: FeatureRepository.Vector?, stream: String
     ) async throws {
         if rows.isEmpty, fits.isEmpty, checkpoint == nil { return }
-        // What a crash of the database would lose of the last moments is computed again, to the same bits, so this commit
-        // need not wait for the disk.
-        try await pool.withTransaction(durability: .deferred) { connection in
+        let durability: Durability = fits.isEmpty && checkpoint == nil ? .deferred : .immediate
+        try await pool.withTransaction(durability: durability) { connection in
+            if let previous {
+                let isThere = try connection.queryOne(
+                    """
+                    SELECT EXISTS (SELECT FROM features
+                                   WHERE stream = $1 AND symbol = $2 AND bar_time = $3 AND schema_version = $4)
+                    """, [stream, previous.symbol, previous.barTime, schema.version]
+                ) { (row) throws(StorageError) in try row.get(0, as: Bool.self) }
+                guard isThere else {
+                    throw StorageError.unavailable("a crash of the server took the vector of event \(previous.sequence)")
+                }
+            }
             try FeatureRepository.insert(rows, stream: stream, schema: schema.version, on: connection)
             for fit in fits {
                 try OptionRepository.insert(

@@ -128,8 +128,17 @@ struct StreamBuilder: Sendable {
             try OptionRepository.chains(
                 exchange: exchange, currency: currency, from: from, to: span.upperBound, on: connection)
         }
+        // Surfaces that came as such, not from chains: a simulator's. Those built below are stored under other methods.
+        let given = try await pool.withConnection { connection in
+            try OptionRepository.surfaces(
+                exchange: exchange, currency: currency, from: from, to: span.upperBound, on: connection)
+        }
+        var events = given.filter { $0.value.method == "model" && span.contains($0.knownAt) }.map { row in
+            MarketData.MarketEvent(
+                exchange: exchange, symbol: currency, eventTime: row.eventTime, knownAt: row.knownAt,
+                payload: .surface(row.value))
+        }
         let builder = try SurfaceBuilder()
-        var events: [MarketData.MarketEvent] = []
         for chain in chains {
             let knownAt = KnownTimes.chain(snapshotTime: chain.snapshotTime)
             guard span.contains(knownAt) else { continue }
@@ -155,6 +164,6 @@ struct StreamBuilder: Sendable {
                     currency: currency, on: connection)
             }
         }
-        return events
+        return EventMerger.sorted(events)
     }
 }

@@ -33,19 +33,20 @@ struct DecisionPipeline: Sendable {
                 throw RPCStatus(.unavailable, "no policy has been promoted yet")
             }
             let checkpoint = try saved.map { try PolicyCheckpoint(serializedBytes: $0.state) } ?? PolicyCheckpoint()
-            try await follow(stream, with: model, from: sequence + 1, last: last, checkpoint, tail)
+            try await follow(stream, with: model, after: saved?.sequence, last: last, checkpoint, tail)
         }
     }
 
     /// Until the stream's end, or until a model is promoted that needs other states.
     private func follow(
-        _ stream: EventRepository.Stream, with model: LoadedPolicy, from first: UInt64, last: UInt64,
-        _ saved: PolicyCheckpoint, _ tail: StreamTail<DecisionRepository.Decision>
+        _ stream: EventRepository.Stream, with model: LoadedPolicy, after saved: Int64?, last: UInt64,
+        _ state: PolicyCheckpoint, _ tail: StreamTail<DecisionRepository.Decision>
     ) async throws {
         var decider = Decider(model)
-        var checkpoint = saved
+        var checkpoint = state
+        var saved = saved
         let request = StreamStatesRequest(
-            stream: stream.name, fromSequence: first, normaliserID: model.normaliserID, schemaVersion: model.schemaVersion)
+            stream: stream.name, fromSequence: UInt64(saved ?? 0) + 1, normaliserID: model.normaliserID, schemaVersion: model.schemaVersion)
         let states = features.streamStates(request, options: CallOptions(waitForReady: true))
         let reader = BatchReader<State>(capacity: 256)
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -65,20 +66,31 @@ struct DecisionPipeline: Sendable {
                     if let exposure = decision.targetExposure { checkpoint.previousExposure[state.symbol] = exposure }
                     rows.append(DecisionRepository.Decision(decision))
                 }
-                try await store(rows, checkpoint, through: rows.last.map { UInt64($0.sequence) } ?? 0, stream: stream.name)
+                let newest = rows.last?.sequence ?? 0
+                try await store(rows, checkpoint, after: saved, through: newest, stream: stream.name, .deferred)
+                saved = newest
                 tail.publish(rows.map { (UInt64($0.sequence), $0) })
             }
-            try await store([], checkpoint, through: last, stream: stream.name)
+            // The last commit takes all earlier ones to the disk with it.
+            try await store([], checkpoint, after: saved, through: Int64(last), stream: stream.name, .immediate)
         }
     }
 
+    /// Commits decisions and where the fold stands behind them; `previous` is where it was saved last.
+    ///
+    /// A deferred commit can be lost when the database server crashes, which need not show here: the connection is opened
+    /// anew when it is next used. So what this commit builds upon must still be there, or the fold begins again from what
+    /// is, and decides once more, to the same bits. Throws `unavailable` then.
     private func store(
-        _ rows: [DecisionRepository.Decision], _ checkpoint: PolicyCheckpoint, through sequence: UInt64, stream: String
+        _ rows: [DecisionRepository.Decision], _ checkpoint: PolicyCheckpoint, after previous: Int64?,
+        through sequence: Int64, stream: String, _ durability: Durability
     ) async throws {
-        let progress = ConsumerRepository.Progress(
-            sequence: Int64(sequence), state: try checkpoint.serializedBytes())
-        // What a crash of the database would lose of the last moments is decided again, to the same bits.
-        try await pool.withTransaction(durability: .deferred) { connection in
+        let progress = ConsumerRepository.Progress(sequence: sequence, state: try checkpoint.serializedBytes())
+        try await pool.withTransaction(durability: durability) { connection in
+            let stored = try ConsumerRepository.progress(of: consumer, stream: stream, on: connection)?.sequence
+            if stored ?? 0 < previous ?? 0 {
+                throw StorageError.unavailable("a crash of the server took the decisions behind event \(stored ?? 0)")
+            }
             if !rows.isEmpty { try DecisionRepository.insert(rows, stream: stream, on: connection) }
             try ConsumerRepository.save(progress, consumer: consumer, stream: stream, on: connection)
         }

@@ -19,7 +19,12 @@ struct RegimeSentimentServer: RegimeSentimentService {
     }
 
     private func requireModel(_ version: Int64 = 0) async throws -> LoadedRegime {
-        if models.current == nil { await models.refresh() }
+        if models.current == nil {
+            // A caller takes “none is promoted” for an answer, so that must not be said when the database is away.
+            do { try await models.reload() } catch {
+                throw RPCStatus(.unavailable, "the live regime model cannot be loaded: \(error)")
+            }
+        }
         guard let model = models.current else {
             throw RPCStatus(.failedPrecondition, "no regime model has been promoted: train one (kind hmm) and promote it")
         }

@@ -23,6 +23,8 @@ struct RunCommand: AsyncParsableCommand {
 
     @Option(help: "Folder of recorded history. Without it the market is simulated.")
     var data: String?
+    @Option(help: "The simulated market: heston, or gbm, whose returns cannot be predicted.")
+    var simulator = "heston"
     @Option(help: "Where the database, logs and reports are kept.")
     var dataFolder = ".vomma"
     @Option(help: "The symbol to trade, with --data.")
@@ -46,6 +48,7 @@ struct RunCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard steps >= 2048 else { throw ValidationError("--steps is at least 2048, one rollout") }
+        guard ["heston", "gbm"].contains(simulator) else { throw ValidationError("--simulator is heston or gbm") }
         guard (1...31).contains(testDays) else { throw ValidationError("--test-days is 1 to 31") }
         guard (1...16).contains(trainers) else { throw ValidationError("--trainers is 1 to 16") }
     }
@@ -59,7 +62,7 @@ struct RunCommand: AsyncParsableCommand {
                 folder: URL(fileURLWithPath: data).path, symbol: symbol, seed: seed, trainingSteps: steps,
                 capital: capital, testDays: testDays)
         } else {
-            plan = .simulated(seed: seed, trainingSteps: steps, capital: capital)
+            plan = .simulated(simulator, seed: seed, trainingSteps: steps, capital: capital)
         }
         let outcome = await withTaskGroup(of: Result<Void, any Error>.self) { group in
             group.addTask { await Self.result { try await work(plan, folder: folder, terminal: Terminal()) } }

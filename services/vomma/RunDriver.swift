@@ -89,7 +89,7 @@ struct RunDriver {
         } else {
             reports = gateway.simulate(
                 SimulateRequest(
-                    simulator: .heston, seed: plan.seed, exchange: plan.exchange, fromMicroseconds: from.microseconds,
+                    simulator: plan.simulator == "gbm" ? .gbm : .heston, seed: plan.seed, exchange: plan.exchange, fromMicroseconds: from.microseconds,
                     toMicroseconds: plan.testTo.microseconds), options: patient)
         }
         var loaded = Loaded(items: [])

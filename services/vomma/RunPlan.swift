@@ -5,8 +5,10 @@ internal import MarketData
 struct RunPlan: Sendable, Codable, Equatable {
     /// Names the run's streams, jobs and account.
     var name: String
-    /// A folder of recorded history; `nil`: the simulated Heston market.
+    /// A folder of recorded history; `nil`: a simulated market.
     var dataFolder: String?
+    /// `heston` or `gbm`, where the market is simulated.
+    var simulator: String
     var exchange: String
     var symbols: [String]
     var currencies: [String]
@@ -29,14 +31,19 @@ struct RunPlan: Sendable, Codable, Equatable {
     var testStream: String { "\(name)-test" }
     var latencyStream: String { "\(name)-latency" }
 
-    /// 24 days of simulated minutes: 14 to train on, 4 to choose on, 6 to trade.
-    static func simulated(seed: UInt64, trainingSteps: Int, capital: String) -> RunPlan {
+    /// `heston`: 24 days of simulated minutes, 14 to train on, 4 to choose on, 6 to trade. `gbm`: 10,000 minutes, of a
+    /// volatility that would take prices to nothing over a longer time.
+    static func simulated(_ simulator: String, seed: UInt64, trainingSteps: Int, capital: String) -> RunPlan {
         let start = Timestamp(seconds: 1_767_225_600)  // 2026-01-01
+        let isBrownian = simulator == "gbm"
+        let validateTo = start + .days(isBrownian ? 5 : 18)
         return RunPlan(
-            name: "simulated-\(seed)-\(trainingSteps)", dataFolder: nil, exchange: "simulation",
-            symbols: ["BTCUSDT", "ALTUSDT"], currencies: ["BTC"], tradedSymbol: "ALTUSDT", seed: seed, trainFrom: start,
-            trainTo: start + .days(14), validateTo: start + .days(18), testFrom: start + .days(18),
-            testTo: start + .days(24), trainingSteps: trainingSteps, capital: capital)
+            name: "\(simulator)-\(seed)-\(trainingSteps)", dataFolder: nil, simulator: simulator,
+            // Markets that differ are different exchanges: they must not mix.
+            exchange: "simulation-\(simulator)-\(seed)", symbols: ["BTCUSDT", "ALTUSDT"], currencies: ["BTC"],
+            tradedSymbol: isBrownian ? "BTCUSDT" : "ALTUSDT", seed: seed, trainFrom: start,
+            trainTo: start + .days(isBrownian ? 4 : 14), validateTo: validateTo, testFrom: validateTo,
+            testTo: start + (isBrownian ? .minutes(10_000) : .days(24)), trainingSteps: trainingSteps, capital: capital)
     }
 
     /// Recorded history of the first quarter of 2026: trained to 15 February, chosen to 28 February, traded in March.
@@ -47,7 +54,7 @@ struct RunPlan: Sendable, Codable, Equatable {
         let march = day(1_772_323_200)
         return RunPlan(
             name: "recorded-\(symbol.lowercased())-\(seed)-\(trainingSteps)" + (testDays == 31 ? "" : "-\(testDays)d"),
-            dataFolder: folder, exchange: "binance",
+            dataFolder: folder, simulator: "none", exchange: "binance",
             symbols: symbol == "BTCUSDT" ? ["BTCUSDT"] : ["BTCUSDT", symbol], currencies: ["BTC"], tradedSymbol: symbol,
             seed: seed, trainFrom: day(1_767_225_600), trainTo: day(1_771_113_600), validateTo: day(1_772_236_800),
             testFrom: march, testTo: march + .days(Int64(testDays)), trainingSteps: trainingSteps, capital: capital)

@@ -50,7 +50,9 @@ struct RunReport {
         var blocks: [Report.Block] = [
             .text(
                 plan.dataFolder == nil
-                    ? "Simulated: Bitcoin under Heston with regimes, options priced from the true state, a correlated alt coin (seed \(plan.seed))."
+                    ? plan.simulator == "gbm"
+                        ? "Simulated: geometric Brownian motion, in which nothing can be predicted (seed \(plan.seed))."
+                        : "Simulated: Bitcoin under Heston with regimes, options priced from the true state, a correlated alt coin (seed \(plan.seed))."
                     : "Recorded history of \(plan.symbols.joined(separator: ", "))."),
             .table(
                 header: ["span", "from", "to", "what it is for"],
@@ -167,7 +169,7 @@ struct RunReport {
             .table(
                 header: ["model", "version", "kind", "stage", "sha-256", "attempts"], rows: models.map(\.cells))
         ]
-        if let policy = models.first(where: { $0.cells[2] == "ppo" || $0.cells[0] == "policy" }) {
+        if let policy = models.last(where: { $0.cells[2] == "ppo" }) {
             let curves = try await pool.withConnection { connection in
                 try connection.query(
                     "SELECT name, step, value FROM job_metrics WHERE job_id = $1 ORDER BY name, step", [policy.job]
