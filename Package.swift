@@ -106,6 +106,7 @@ let package = Package(
         service("vomma", ["DynamicMessages", "LocalStack", "Reports", "Trading", argumentParser, signals]),
 
         // Tests.
+        tests("Contract", ["Kernels", "MarketData", "Storage", "Trading", "VommaProto"]),
         tests("DynamicMessages", ["Kernels", "RPC", "ServiceKit", "VommaProto", logging], golden: ["Golden"]),
         tests("Features", ["Indicators", "Kernels", "MarketData"], golden: ["Golden"]),
         tests("Heston", ["Kernels", "MarketData"], golden: ["Golden"]),
@@ -118,10 +119,20 @@ let package = Package(
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),
         tests("Sentiment", ["Kernels", "MarketData"]),
+        tests("ServiceKit", ["Kernels", "MarketData", "RPC", "Storage", "VommaProto", lifecycle, logging]),
         tests("Simulation", ["Kernels", "MarketData", "Heston"]),
         tests("Storage", ["Kernels", "MarketData", "TestKit"]),
         tests("Trading", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("Evaluation", ["Kernels", "MarketData", "Trading"]),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: [
+                "Kernels", "LocalStack", "MarketData", "NeuralNetworks", "RPC", "ServiceKit", "Storage", "TestKit",
+                "VommaProto", logging, "market-gateway", "heston-inverter-service", "regime-sentiment-service",
+                "feature-service", "policy-service", "execution-service", "trainer",
+            ], swiftSettings: strict),
+        .testTarget(name: "PeerTests", dependencies: ["heston-inverter-service"], swiftSettings: strict),
+        .testTarget(name: "TidyTests", swiftSettings: strict),
         .testTarget(
             name: "TrainerTests",
             dependencies: [

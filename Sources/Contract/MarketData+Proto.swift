@@ -31,10 +31,12 @@ extension VommaProto.MarketEvent {
     /// The event itself. Throws for payloads that are absent, or of a kind that this version does not know.
     public func domain() throws(ContractError) -> MarketData.MarketEvent {
         guard let payload else { throw .missing(field: "payload") }
+        let eventTime = try time(eventTimeMicroseconds, "event_time")
+        let knownAt = try time(knownAtMicroseconds, "known_at")
+        guard knownAt >= eventTime else { throw .invalid(field: "known_at", reason: "is before event_time") }
         return MarketData.MarketEvent(
-            sequence: sequence, exchange: exchange, symbol: symbol,
-            eventTime: Timestamp(microseconds: eventTimeMicroseconds),
-            knownAt: Timestamp(microseconds: knownAtMicroseconds), payload: try payload.domain())
+            sequence: sequence, exchange: exchange, symbol: symbol, eventTime: eventTime, knownAt: knownAt,
+            payload: try payload.domain())
     }
 }
 
@@ -64,15 +66,28 @@ extension VommaProto.MarketEvent.Payload {
         case .bookTop(let top):
             return .bookTop(
                 MarketData.BookTop(
-                    bidPrice: top.bidPrice, askPrice: top.askPrice, bidVolume: top.bidVolume, askVolume: top.askVolume))
+                    bidPrice: try price(top.bidPrice, "book_top.bid_price"),
+                    askPrice: try price(top.askPrice, "book_top.ask_price"),
+                    bidVolume: try amount(top.bidVolume, "book_top.bid_volume"),
+                    askVolume: try amount(top.askVolume, "book_top.ask_volume")))
         case .surface(let surface): return .surface(try surface.domain())
         case .fundingRate(let funding):
+            guard abs(funding.rate) < 1 else {
+                throw .invalid(field: "funding_rate.rate", reason: "is not a fraction between -1 and 1")
+            }
             return .fundingRate(
                 MarketData.FundingRate(
-                    rate: funding.rate, interval: Interval(microseconds: funding.intervalMicroseconds)))
+                    rate: funding.rate, interval: try interval(funding.intervalMicroseconds, "funding_rate.interval")))
         case .openInterest(let interest):
-            return .openInterest(MarketData.OpenInterest(quantity: interest.quantity, notional: interest.notional))
-        case .fearGreed(let value): return .fearGreed(value)
+            return .openInterest(
+                MarketData.OpenInterest(
+                    quantity: try amount(interest.quantity, "open_interest.quantity"),
+                    notional: try interest.notional.map { value throws(ContractError) in
+                        try amount(value, "open_interest.notional")
+                    }))
+        case .fearGreed(let value):
+            guard value >= 0, value <= 100 else { throw .invalid(field: "fear_greed", reason: "is not in 0 … 100") }
+            return .fearGreed(value)
         case .message(let message):
             return .message(Message(id: message.messageID, source: message.source, text: message.text))
         case .trade, .liquidation, .bookDepth:
@@ -88,12 +103,17 @@ extension VommaProto.Bar {
             open: bar.open, high: bar.high, low: bar.low, close: bar.close, volume: bar.volume)
     }
 
+    /// The bar, when it is one: prices positive, open and close between low and high, and a volume of at least 0.
     public func domain() throws(ContractError) -> MarketData.Bar {
-        guard intervalMicroseconds > 0 else { throw .invalid(field: "bar.interval", reason: "is not positive") }
-        return MarketData.Bar(
-            openTime: Timestamp(microseconds: openTimeMicroseconds),
-            interval: Interval(microseconds: intervalMicroseconds), open: open, high: high, low: low, close: close,
-            volume: volume)
+        let bar = MarketData.Bar(
+            openTime: try time(openTimeMicroseconds, "bar.open_time"),
+            interval: try interval(intervalMicroseconds, "bar.interval"), open: try price(open, "bar.open"),
+            high: try price(high, "bar.high"), low: try price(low, "bar.low"), close: try price(close, "bar.close"),
+            volume: try amount(volume, "bar.volume"))
+        guard low <= high else { throw .invalid(field: "bar.low", reason: "is above bar.high") }
+        guard open >= low, open <= high else { throw .invalid(field: "bar.open", reason: "is outside low … high") }
+        guard close >= low, close <= high else { throw .invalid(field: "bar.close", reason: "is outside low … high") }
+        return bar
     }
 }
 
@@ -129,18 +149,21 @@ extension Surface {
     }
 
     /// The surface, when its arrays fit together, its grid increases and every present cell is a volatility in (0, 10].
+    /// Missing cells are NaN, whatever the sender put there.
     public func domain() throws(ContractError) -> ImpliedVolatilitySurface {
         let count = logMoneyness.count * tau.count
         guard count > 0 else { throw .missing(field: "surface.log_moneyness or surface.tau") }
         guard impliedVolatility.count == count else {
             throw .invalid(
-                field: "surface.implied_volatility", reason: "has \(impliedVolatility.count) values for a grid of \(count)")
+                field: "surface.implied_volatility",
+                reason: "has \(impliedVolatility.count) values for a grid of \(count)")
         }
         guard cells.count == count else {
             throw .invalid(field: "surface.cells", reason: "has \(cells.count) values for a grid of \(count)")
         }
         guard forwards.count == tau.count else {
-            throw .invalid(field: "surface.forwards", reason: "has \(forwards.count) values for \(tau.count) maturities")
+            throw .invalid(
+                field: "surface.forwards", reason: "has \(forwards.count) values for \(tau.count) maturities")
         }
         for (name, grid) in [("log_moneyness", logMoneyness), ("tau", tau)] {
             for index in grid.indices {
@@ -149,8 +172,10 @@ extension Surface {
                 }
             }
         }
-        guard let shortest = tau.first, shortest > 0 else { throw .invalid(field: "surface.tau[0]", reason: "is not positive") }
-        guard spot.isFinite, spot > 0 else { throw .invalid(field: "surface.spot", reason: "is not a positive price") }
+        guard let shortest = tau.first, shortest > 0 else {
+            throw .invalid(field: "surface.tau[0]", reason: "is not positive")
+        }
+        _ = try price(spot, "surface.spot")
         var marks: [ImpliedVolatilitySurface.Cell] = []
         marks.reserveCapacity(count)
         for index in 0..<count {
@@ -159,21 +184,24 @@ extension Surface {
             guard mark == .missing || (value > 0 && value <= 10) else {
                 throw .invalid(
                     field: "surface.implied_volatility[\(index)]",
-                    reason: "(k = \(logMoneyness[index / tau.count]), tau = \(tau[index % tau.count])) is not in (0, 10]")
+                    reason:
+                        "(k = \(logMoneyness[index / tau.count]), tau = \(tau[index % tau.count])) is not in (0, 10]")
             }
             marks.append(mark)
         }
-        for index in forwards.indices where !(forwards[index].isFinite && forwards[index] > 0) {
-            throw .invalid(field: "surface.forwards[\(index)]", reason: "is not a positive price")
-        }
+        for index in forwards.indices { _ = try price(forwards[index], "surface.forwards[\(index)]") }
+        var volatility = impliedVolatility
+        for index in 0..<count where marks[index] == .missing { volatility[index] = .nan }
         return ImpliedVolatilitySurface(
-            logMoneyness: logMoneyness, tau: tau, impliedVolatility: impliedVolatility, cells: marks, spot: spot,
+            logMoneyness: logMoneyness, tau: tau, impliedVolatility: volatility, cells: marks, spot: spot,
             forwards: forwards, method: method)
     }
 }
 
 extension VommaProto.OptionChain {
+    /// The chain, when its times, index and forwards are such. What its quotes are worth is for the surface's builder.
     public func domain() throws(ContractError) -> MarketData.OptionChain {
+        let snapshotTime = try time(snapshotTimeMicroseconds, "chain.snapshot_time")
         var converted: [MarketData.OptionQuote] = []
         converted.reserveCapacity(quotes.count)
         for (index, quote) in quotes.enumerated() {
@@ -181,24 +209,52 @@ extension VommaProto.OptionChain {
             switch quote.kind {
             case .call: kind = .call
             case .put: kind = .put
-            case .unspecified, .unrecognized: throw .invalid(field: "chain.quotes[\(index)].kind", reason: "is unspecified")
-            }
-            guard quote.strike.isFinite, quote.strike > 0 else {
-                throw .invalid(field: "chain.quotes[\(index)].strike", reason: "is not a positive price")
-            }
-            guard quote.underlyingPrice.isFinite, quote.underlyingPrice > 0 else {
-                throw .invalid(field: "chain.quotes[\(index)].underlying_price", reason: "is not a positive price")
+            case .unspecified, .unrecognized:
+                throw .invalid(field: "chain.quotes[\(index)].kind", reason: "is unspecified")
             }
             converted.append(
                 MarketData.OptionQuote(
-                    instrument: quote.instrument, kind: kind, strike: quote.strike,
-                    expiry: Timestamp(microseconds: quote.expiryMicroseconds), underlyingPrice: quote.underlyingPrice,
+                    instrument: quote.instrument, kind: kind,
+                    strike: try price(quote.strike, "chain.quotes[\(index)].strike"),
+                    expiry: try time(quote.expiryMicroseconds, "chain.quotes[\(index)].expiry"),
+                    underlyingPrice: try price(quote.underlyingPrice, "chain.quotes[\(index)].underlying_price"),
                     bidPriceCoin: quote.bidPriceCoin, askPriceCoin: quote.askPriceCoin,
                     markPriceCoin: quote.markPriceCoin, markVolatility: quote.markVolatility,
                     openInterest: quote.openInterest, volume: quote.volume))
         }
         return MarketData.OptionChain(
-            currency: currency, snapshotTime: Timestamp(microseconds: snapshotTimeMicroseconds), indexPrice: indexPrice,
+            currency: currency, snapshotTime: snapshotTime, indexPrice: try price(indexPrice, "chain.index_price"),
             quotes: converted)
     }
+}
+
+// MARK: Values
+
+/// Times and intervals within this many microseconds (36,500 years) of 0 can be added and subtracted without overflow.
+private let reach: Int64 = 1 << 60
+
+private func time(_ microseconds: Int64, _ field: @autoclosure () -> String) throws(ContractError) -> Timestamp {
+    guard (-reach...reach).contains(microseconds) else {
+        throw .invalid(field: field(), reason: "is no time of this world")
+    }
+    return Timestamp(microseconds: microseconds)
+}
+
+private func interval(_ microseconds: Int64, _ field: @autoclosure () -> String) throws(ContractError) -> Interval {
+    guard microseconds > 0, microseconds <= reach else {
+        throw .invalid(field: field(), reason: "is not positive, or endless")
+    }
+    return Interval(microseconds: microseconds)
+}
+
+private func price(_ value: Double, _ field: @autoclosure () -> String) throws(ContractError) -> Double {
+    guard value > 0, value.isFinite else { throw .invalid(field: field(), reason: "is not a positive price") }
+    return value
+}
+
+private func amount(_ value: Double, _ field: @autoclosure () -> String) throws(ContractError) -> Double {
+    guard value >= 0, value.isFinite else {
+        throw .invalid(field: field(), reason: "is not a finite number of at least 0")
+    }
+    return value
 }

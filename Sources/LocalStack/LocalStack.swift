@@ -63,7 +63,9 @@ public final class LocalStack: Sendable {
 
     /// The first (for trainers: any) process of a service.
     public func child(_ name: ServiceName) -> ServiceChild {
-        guard let child = children.first(where: { $0.name == name }) else { preconditionFailure("every service is there") }
+        guard let child = children.first(where: { $0.name == name }) else {
+            preconditionFailure("every service is there")
+        }
         return child
     }
 
@@ -89,7 +91,9 @@ public final class LocalStack: Sendable {
         while true {
             let answer = try? await client.check(HealthCheckRequest(), options: CallOptions(timeout: .seconds(1)))
             if answer?.status == .serving { return }
-            if !child.isRunning { throw LocalStackError.ended(service: child.name.rawValue, output: child.lastOutput()) }
+            if !child.isRunning {
+                throw LocalStackError.ended(service: child.name.rawValue, output: child.lastOutput())
+            }
             guard ContinuousClock.now < deadline else {
                 throw LocalStackError.notReady(service: child.name.rawValue, output: child.lastOutput())
             }

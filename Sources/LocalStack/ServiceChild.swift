@@ -29,7 +29,9 @@ public final class ServiceChild: Sendable {
     public var startCount: Int { state.withLock { $0.startCount } }
     public var isRunning: Bool { state.withLock { $0.process?.isRunning ?? false } }
     /// The running process's id.
-    public var processID: Int32? { state.withLock { state in state.process.flatMap { $0.isRunning ? $0.processIdentifier : nil } } }
+    public var processID: Int32? {
+        state.withLock { state in state.process.flatMap { $0.isRunning ? $0.processIdentifier : nil } }
+    }
     /// Where its output goes.
     public var logPath: String { logFile }
 
@@ -97,7 +99,8 @@ public enum LocalStackError: Error, Sendable, Equatable, CustomStringConvertible
 
     public var description: String {
         switch self {
-        case .cannotStart(let service, let reason): "\(service) cannot be started: \(reason). Build it with `make build`."
+        case .cannotStart(let service, let reason):
+            "\(service) cannot be started: \(reason). Build it with `make build`."
         case .ended(let service, let output): "\(service) ended by itself:\n\(output)"
         case .notReady(let service, let output): "\(service) is not serving in time. Its last words:\n\(output)"
         case .badDataFolder(let path, let reason): "the data folder \(path) cannot be used: \(reason)"

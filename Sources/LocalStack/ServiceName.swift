@@ -23,5 +23,7 @@ public enum ServiceName: String, CaseIterable, Sendable {
     }
 
     /// The variable that tells the others where it is, `VOMMA_FEATURE_SERVICE`.
-    public var addressVariable: String { "VOMMA_" + rawValue.uppercased().map { $0 == "-" ? "_" : String($0) }.joined() }
+    public var addressVariable: String {
+        "VOMMA_" + rawValue.uppercased().map { $0 == "-" ? "_" : String($0) }.joined()
+    }
 }

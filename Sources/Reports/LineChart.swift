@@ -63,8 +63,10 @@ public struct LineChart: Sendable {
 
         for tick in Self.ticks(minY, maxY, count: 5) {
             let position = y(tick).shown(1)
-            out += "<line x1=\"\(left)\" x2=\"\(Self.width - right)\" y1=\"\(position)\" y2=\"\(position)\" class=\"grid\"/>"
-            out += "<text x=\"\(left - 6)\" y=\"\((y(tick) + 4).shown(1))\" class=\"tick end\">\(tick.shownShort)</text>"
+            out +=
+                "<line x1=\"\(left)\" x2=\"\(Self.width - right)\" y1=\"\(position)\" y2=\"\(position)\" class=\"grid\"/>"
+            out +=
+                "<text x=\"\(left - 6)\" y=\"\((y(tick) + 4).shown(1))\" class=\"tick end\">\(tick.shownShort)</text>"
         }
         for step in 0...4 {
             let value = minX + (maxX - minX) * Double(step) / 4
@@ -81,7 +83,8 @@ public struct LineChart: Sendable {
             out += "<path fill=\"none\" stroke=\"\(colour)\" stroke-width=\"1.4\" d=\""
             out += Self.path(Self.thinned(one.points, from: minX, to: maxX), x: x, y: y) + "\"/>"
             out += "<rect x=\"\(legendX.shown(0))\" y=\"\(top - 14)\" width=\"10\" height=\"10\" fill=\"\(colour)\"/>"
-            out += "<text x=\"\((legendX + 14).shown(0))\" y=\"\(top - 5)\" class=\"tick start\">\(one.name.htmlEscaped)</text>"
+            out +=
+                "<text x=\"\((legendX + 14).shown(0))\" y=\"\(top - 5)\" class=\"tick start\">\(one.name.htmlEscaped)</text>"
             legendX += 30 + Double(one.name.count) * 7
         }
         return out + "</svg>"

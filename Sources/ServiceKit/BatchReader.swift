@@ -18,9 +18,13 @@ public final class BatchReader<Element: Sendable>: Sendable {
     private let state = Mutex(State())
     private let capacity: Int
 
-    public init(capacity: Int = 512) { self.capacity = capacity }
+    public init(capacity: Int = 512) {
+        precondition(capacity > 0, "there is room for one element")
+        self.capacity = capacity
+    }
 
-    /// Reads the source to its end; run it in a task beside the consumer's. The source's error is thrown by `nextBatch`.
+    /// Reads the source to its end; run it in a task beside the consumer's. The source's error is thrown by
+    /// `nextBatch`.
     public func pump<Source: AsyncSequence>(_ source: Source) async where Source.Element == Element {
         do {
             for try await element in source {
@@ -67,9 +71,10 @@ public final class BatchReader<Element: Sendable>: Sendable {
         }
     }
 
-    /// Everything that has arrived, at most `limit`, in order; waits for the first. `nil` after the source's regular end;
-    /// throws its error, or `CancellationError`.
+    /// Everything that has arrived, at most `limit`, in order; waits for the first. `nil` after the source's regular
+    /// end; throws its error, or `CancellationError`.
     public func nextBatch(limit: Int = .max) async throws -> [Element]? {
+        precondition(limit > 0, "a batch has at least one element")
         while true {
             try Task.checkCancellation()
             let (batch, end, producer) = state.withLock { state in

@@ -38,7 +38,10 @@ public final class Health: HealthService {
     public func watch(
         _ request: HealthCheckRequest, responses: ResponseWriter<HealthCheckResponse>, context: CallContext
     ) async throws {
-        try await responses.write(HealthCheckResponse(status: status(of: request.service)))
+        let first = status(of: request.service)
+        try await responses.write(HealthCheckResponse(status: first))
+        // A process that drains has no other status to come.
+        guard first != .notServing else { return }
         await waitUntilStopped()
         try Task.checkCancellation()
         try await responses.write(HealthCheckResponse(status: status(of: request.service)))

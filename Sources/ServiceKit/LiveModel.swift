@@ -57,7 +57,9 @@ public final class LiveModel<Loaded: Sendable>: Service {
         let name = name
         let found = try await pool.withConnection { try ModelRepository.live(name, on: $0) }
         guard let found, found.version != live.withLock({ $0?.version }) else { return }
-        let bytes = try await pool.withConnection { try ModelRepository.checkpoint(name, version: found.version, on: $0) }
+        let bytes = try await pool.withConnection {
+            try ModelRepository.checkpoint(name, version: found.version, on: $0)
+        }
         guard let bytes else { throw StorageError.unexpectedRowCount(0) }
         let model = try await load(found, bytes, pool)
         live.withLock { $0 = (found.version, model) }

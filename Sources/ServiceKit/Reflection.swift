@@ -49,7 +49,8 @@ public struct Reflection: ReflectionServerReflectionService {
         guard let file else { return Self.failure(.notFound, message) }
         // The file asked for comes first, as clients expect.
         let all = FileDescriptors.withDependencies(file).reversed()
-        return .fileDescriptorResponse(ReflectionFileDescriptorResponse(fileDescriptorProto: all.map(\.serializedBytes)))
+        return .fileDescriptorResponse(
+            ReflectionFileDescriptorResponse(fileDescriptorProto: all.map(\.serializedBytes)))
     }
 
     private static func failure(

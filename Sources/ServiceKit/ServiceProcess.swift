@@ -58,7 +58,9 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
             exit(0)
         }
         if let first = arguments.first {
-            complain("unknown argument “\(first)”. \(Definition.name) is configured by environment variables: --help lists them.")
+            complain(
+                "unknown argument “\(first)”. \(Definition.name) is configured by environment variables: "
+                    + "--help lists them.")
             exit(64)
         }
         do {
@@ -94,7 +96,8 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         let all: [any RPCService] = parts.rpc + [health]
         let server = RPCServer(configuration, services: all + Reflection.versions(of: all), log: log)
         services += parts.background.map {
-            .init(service: $0, successTerminationBehavior: .ignore, failureTerminationBehavior: .gracefullyShutdownGroup)
+            .init(
+                service: $0, successTerminationBehavior: .ignore, failureTerminationBehavior: .gracefullyShutdownGroup)
         }
         services.append(.init(service: RPCServerRunner(server: server, health: health, log: log)))
         if common.exitsWithStandardInput { services.append(
@@ -154,7 +157,8 @@ struct CommonSettings {
         host = settings.string("host", default: "127.0.0.1", "address to listen on")
         port = settings.int("port", default: defaultPort, in: 0...65_535, "port to listen on; 0 takes a free one")
         let level = settings.choice(
-            "log.level", default: "info", of: Logger.Level.allCases.map(\.rawValue), "least severe level that is logged")
+            "log.level", default: "info", of: Logger.Level.allCases.map(\.rawValue), "least severe level that is logged"
+        )
         logLevel = Logger.Level(rawValue: level) ?? .info
         databaseURL = ""
         databaseConnections = 4
@@ -206,7 +210,9 @@ private struct RPCServerRunner: Service {
 extension ServiceEnvironment {
     /// The pool of a service that asked for a database. Throws where it did not: a mistake in its definition.
     public func requirePool() throws -> ConnectionPool {
-        guard let pool else { throw ConfigurationError(faults: ["this service needs a database and did not ask for one"]) }
+        guard let pool else {
+            throw ConfigurationError(faults: ["this service needs a database and did not ask for one"])
+        }
         return pool
     }
 }

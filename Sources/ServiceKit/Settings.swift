@@ -55,7 +55,9 @@ public struct Settings {
     }
 
     /// Text. Without a default the key has to be given.
-    public mutating func string(_ key: String, default value: String?, _ meaning: String, secret: Bool = false) -> String {
+    public mutating func string(
+        _ key: String, default value: String?, _ meaning: String, secret: Bool = false
+    ) -> String {
         read(key, value, meaning, secret: secret, expecting: "text", fallback: "") { $0 }
     }
 
@@ -68,8 +70,11 @@ public struct Settings {
     }
 
     /// One of `choices`.
-    public mutating func choice(_ key: String, default value: String, of choices: [String], _ meaning: String) -> String {
-        read(key, value, meaning, secret: false, expecting: "one of " + choices.joined(separator: ", "), fallback: value) {
+    public mutating func choice(_ key: String, default value: String, of choices: [String], _ meaning: String) -> String
+    {
+        read(
+            key, value, meaning, secret: false, expecting: "one of " + choices.joined(separator: ", "), fallback: value
+        ) {
             choices.contains($0) ? $0 : nil
         }
     }
@@ -97,16 +102,24 @@ public struct Address: Sendable, Equatable, CustomStringConvertible {
         self.port = port
     }
 
-    /// Reads `host:port`; `nil` unless the host is there and the port is 1 … 65,535.
+    /// Reads `host:port` or `[numeric IPv6]:port`; `nil` unless the host is there and the port is 1 … 65,535.
     public init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), colon > text.startIndex,
-            let port = Int(text[text.index(after: colon)...]), (1...65_535).contains(port)
+        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
+            (1...65_535).contains(port)
         else { return nil }
-        host = String(text[..<colon])
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") {
+            host = host.dropFirst().dropLast()
+        } else if host.contains(":") || host.contains("[") {
+            // An IPv6 address without brackets could be one without a port.
+            return nil
+        }
+        guard !host.isEmpty, !host.contains(where: \.isWhitespace) else { return nil }
+        self.host = String(host)
         self.port = port
     }
 
-    public var description: String { "\(host):\(port)" }
+    public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
 /// The services' default ports on loopback, in one place.

@@ -3,8 +3,8 @@ internal import Kernels
 internal import ServiceLifecycle
 internal import Synchronization
 
-/// Ends, and with it the process, when standard input is closed: a child then does not outlive the parent that holds the
-/// other end, however that parent died.
+/// Ends, and with it the process, when standard input is closed: a child then does not outlive the parent that holds
+/// the other end, however that parent died.
 struct StandardInputWatch: Service {
     func run() async throws {
         let end = OneShot()

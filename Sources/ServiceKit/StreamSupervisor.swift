@@ -24,7 +24,9 @@ public struct StreamSupervisor: Service {
     }
 
     private static let lookInterval: Duration = .milliseconds(100)
-    private static let pauses: [Duration] = [.milliseconds(50), .milliseconds(200), .milliseconds(500), .seconds(1), .seconds(2)]
+    private static let pauses: [Duration] = [
+        .milliseconds(50), .milliseconds(200), .milliseconds(500), .seconds(1), .seconds(2),
+    ]
 
     public func run() async throws {
         try await cancelWhenGracefulShutdown {

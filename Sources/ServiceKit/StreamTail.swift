@@ -31,6 +31,7 @@ public final class StreamTail<Row: Sendable>: Sendable {
 
     /// `start` is the last sequence that is stored already; `capacity` the number of rows kept.
     public init(start: UInt64, capacity: Int = 4096) {
+        precondition(capacity > 0, "the newest row is kept")
         state = Mutex(State(start: start))
         self.capacity = capacity
     }
@@ -60,6 +61,7 @@ public final class StreamTail<Row: Sendable>: Sendable {
 
     /// Rows with sequences from `sequence` on, at most `limit`; waits until there are some. Throws `CancellationError`.
     public func next(from sequence: UInt64, limit: Int) async throws -> Answer {
+        precondition(limit > 0, "an answer has at least one row")
         while true {
             try Task.checkCancellation()
             if let answer = state.withLock({ Self.answer(from: sequence, limit: limit, $0) }) { return answer }

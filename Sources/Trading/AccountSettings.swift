@@ -43,7 +43,8 @@ public struct AccountSettings: Sendable, Equatable, Codable {
 
     /// Absent keys have their defaults; an unknown key, or one of a wrong type, is an error.
     public init(from decoder: any Decoder) throws {
-        for key in try decoder.container(keyedBy: AnyKey.self).allKeys where CodingKeys(stringValue: key.stringValue) == nil {
+        for key in try decoder.container(keyedBy: AnyKey.self).allKeys
+        where CodingKeys(stringValue: key.stringValue) == nil {
             throw DecodingError.dataCorrupted(
                 .init(codingPath: [key], debugDescription: "there is no account setting “\(key.stringValue)”"))
         }

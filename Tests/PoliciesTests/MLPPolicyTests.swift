@@ -3,8 +3,8 @@ import NeuralNetworks
 import Policies
 import Testing
 
-/// A small policy that sees two rows of two features, two mask cells and the previous exposure; its weights large enough
-/// that nothing is near 0.
+/// A small policy that sees two rows of two features, two mask cells and the previous exposure; its weights large
+/// enough that nothing is near 0.
 private func smallPolicy(actionSize: Int = 1, seed: UInt64 = 1) -> MLPPolicy {
     var random = RandomGenerator(seed: seed)
     var policy = MLPPolicy(

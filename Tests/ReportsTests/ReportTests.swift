@@ -41,7 +41,8 @@ import Testing
     @Test("the terminal's table is aligned")
     func table() {
         let report = Report(
-            title: "t", verdict: "v", sections: [.init("s", [.table(header: ["name", "n"], rows: [["a", "1"], ["bcd", "22"]])])])
+            title: "t", verdict: "v",
+            sections: [.init("s", [.table(header: ["name", "n"], rows: [["a", "1"], ["bcd", "22"]])])])
         #expect(report.text().contains("  a      1\n  bcd   22\n"))
     }
 }

@@ -103,7 +103,10 @@ import Testing
         #expect(try await iterator.next() == .notification(channel: "jobs", payload: "2"))
         try await pool.withConnection { connection in
             try connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+                """
+                SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                WHERE query LIKE 'LISTEN%' AND datname = current_database()
+                """)
         }
         #expect(try await iterator.next() == .resync)
         try await pool.withConnection { try $0.notify("jobs", "3") }

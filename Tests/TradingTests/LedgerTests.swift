@@ -73,7 +73,9 @@ import Trading
         for (quantity, fee) in [(Int64(0), Int64(0)), (-1, 0), (1, -1)] {
             var bad = try Self.fill(.buy, 1, at: 1, fee: fee)
             bad.quantity = Quantity(units: quantity)
-            #expect(throws: TradingError.inconsistentFill(order: bad.orderID, sequence: 1)) { try ledger.book(bad, at: 0) }
+            #expect(throws: TradingError.inconsistentFill(order: bad.orderID, sequence: 1)) {
+                try ledger.book(bad, at: 0)
+            }
         }
         #expect(ledger == before)
     }

@@ -61,7 +61,9 @@ struct AccountBook {
     mutating func take(_ message: VommaProto.MarketEvent) throws -> Timestamp {
         guard message.sequence > sequence else { throw RPCStatus(.aborted, "bar \(message.sequence) came again") }
         let event = try message.domain()
-        guard case .bar(let bar) = event.payload else { throw RPCStatus(.internal, "event \(message.sequence) is no bar") }
+        guard case .bar(let bar) = event.payload else {
+            throw RPCStatus(.internal, "event \(message.sequence) is no bar")
+        }
         let realisedBefore = session.ledger.realised
         try session.onBar(event.symbol, bar, into: &events)
         sequence = message.sequence
@@ -142,7 +144,8 @@ struct AccountBook {
         rows.orders[id] = TradingRepository.Order(
             clientOrderID: id, symbol: order.key.symbol, side: order.side.rawValue, kind: "market",
             quantity: DecimalNumber(order.quantity), state: order.state.rawValue, decisionTime: order.createdAt,
-            sequence: Int64(sequence), reason: order.reason?.rawValue, filledQuantity: DecimalNumber(order.filledQuantity),
+            sequence: Int64(sequence), reason: order.reason?.rawValue,
+            filledQuantity: DecimalNumber(order.filledQuantity),
             publishedAt: publishedAt, decidedAt: decidedAt)
         let number = kept.orderEvents[id] ?? 0
         rows.orderEvents.append(
@@ -157,7 +160,8 @@ struct AccountBook {
             .init(
                 clientOrderID: fill.orderID.description, number: Int32(fill.sequence), symbol: fill.symbol,
                 side: fill.side.rawValue, eventTime: fill.time, price: DecimalNumber(fill.price),
-                quantity: DecimalNumber(fill.quantity), fee: DecimalNumber(fill.fee), realisedPnL: DecimalNumber(realised)))
+                quantity: DecimalNumber(fill.quantity), fee: DecimalNumber(fill.fee),
+                realisedPnL: DecimalNumber(realised)))
         guard let index = session.index(of: fill.symbol) else { return }
         let position = session.ledger.positions[index]
         let held = position.quantity.double
@@ -165,7 +169,8 @@ struct AccountBook {
         rows.positions[fill.symbol] = .init(
             symbol: fill.symbol, quantity: DecimalNumber(position.quantity),
             averagePrice: average.map(DecimalNumber.init) ?? DecimalNumber(0),
-            realisedPnL: DecimalNumber(position.realised), fees: DecimalNumber(session.ledger.fees), eventTime: fill.time)
+            realisedPnL: DecimalNumber(position.realised), fees: DecimalNumber(session.ledger.fees),
+            eventTime: fill.time)
     }
 }
 
@@ -198,7 +203,8 @@ struct BookRows: Sendable {
         if !risk.isEmpty { try TradingRepository.insert(risk, account: account, on: connection) }
         for stamp in orderStamps {
             try connection.execute(
-                "UPDATE orders SET stored_at = $3 WHERE account = $1 AND client_order_id = $2", [account, stamp.id, stamp.at])
+                "UPDATE orders SET stored_at = $3 WHERE account = $1 AND client_order_id = $2",
+                [account, stamp.id, stamp.at])
         }
     }
 }

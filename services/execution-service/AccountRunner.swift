@@ -10,8 +10,8 @@ internal import VommaProto
 
 /// Trades one stream after the other on its paper account: bars and decisions in, orders, fills and equity stored.
 ///
-/// Bar n is booked, then decision n is awaited and acted on, then bar n + 1 follows: the outcome does not depend on which
-/// message came first. An order is stored and committed before it is sent. Everything else is stored a batch at a
+/// Bar n is booked, then decision n is awaited and acted on, then bar n + 1 follows: the outcome does not depend on
+/// which message came first. An order is stored and committed before it is sent. Everything else is stored a batch at a
 /// time, with the session's state, in one transaction; after a crash the batch is repeated from the saved state, to the
 /// same orders with the same ids.
 struct AccountRunner: Sendable {

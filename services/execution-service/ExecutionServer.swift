@@ -61,7 +61,8 @@ struct ExecutionServer: ExecutionService {
         return ListFillsResponse(
             fills: fills.suffix(Self.limit(request.limit)).reversed().map { fill in
                 VommaProto.Fill(
-                    account: account, clientOrderID: fill.clientOrderID, symbol: fill.symbol, side: Self.side(fill.side),
+                    account: account, clientOrderID: fill.clientOrderID, symbol: fill.symbol,
+                    side: Self.side(fill.side),
                     eventTimeMicroseconds: fill.eventTime.microseconds, price: fill.price.description,
                     quantity: fill.quantity.description, fee: fill.fee.description,
                     realisedPnl: fill.realisedPnL.description)

@@ -15,7 +15,8 @@ struct ExecutionServiceDefinition: ServiceDefinition {
 
     init(settings: inout Settings) {
         gateway = settings.address(
-            "market.gateway", default: Address(host: "127.0.0.1", port: DefaultPort.marketGateway), "where market-gateway is")
+            "market.gateway", default: Address(host: "127.0.0.1", port: DefaultPort.marketGateway),
+            "where market-gateway is")
         policy = settings.address(
             "policy.service", default: Address(host: "127.0.0.1", port: DefaultPort.policyService),
             "where policy-service is")

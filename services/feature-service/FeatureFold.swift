@@ -15,8 +15,8 @@ struct StoredFit: Sendable {
 
 /// One stream's features as a fold over its events, with everything that has to survive a restart.
 ///
-/// The other services' answers are functions of the requests made here: the inversion's start and the regime's posterior
-/// travel in the request and are part of this state. So the same events give the same rows, however often.
+/// The other services' answers are functions of the requests made here: the inversion's start and the regime's
+/// posterior travel in the request and are part of this state. So the same events give the same rows, however often.
 struct FeatureFold {
     private(set) var engine: FeatureEngine
     /// The newest event taken in.
@@ -30,7 +30,8 @@ struct FeatureFold {
 
     /// From a saved state, or from the beginning when there is none or when it was made for another schema.
     init(
-        _ stream: EventRepository.Stream, _ saved: ConsumerRepository.Progress?, schema: FeatureSchema, inverter: HestonInverterClient,
+        _ stream: EventRepository.Stream, _ saved: ConsumerRepository.Progress?, schema: FeatureSchema,
+        inverter: HestonInverterClient,
         regimes: RegimeSentimentClient, log: Logger
     ) throws {
         self.inverter = inverter
@@ -129,8 +130,10 @@ struct FeatureFold {
     }
 
     private mutating func score(_ text: Message, _ event: MarketData.MarketEvent) async throws {
-        let request = ScoreTextRequest(messages: [TextMessage(source: text.source, messageID: text.id, text: text.text)])
-        let answer = try await regimes.scoreText(request, options: CallOptions(timeout: .seconds(30), waitForReady: true))
+        let request = ScoreTextRequest(messages: [TextMessage(source: text.source, messageID: text.id, text: text.text)]
+        )
+        let answer = try await regimes.scoreText(
+            request, options: CallOptions(timeout: .seconds(30), waitForReady: true))
         guard let score = answer.scores.first else { throw RPCStatus(.internal, "a text without a score") }
         do throws(FeatureError) {
             try engine.apply(
@@ -183,14 +186,17 @@ struct FeatureFold {
             let vector = try engine.complete(item.vector, regime: posterior)
             rows.append(
                 FeatureRepository.Vector(
-                    symbol: vector.symbol, barTime: vector.barTime, sequence: Int64(vector.sequence), close: vector.close,
+                    symbol: vector.symbol, barTime: vector.barTime, sequence: Int64(vector.sequence),
+                    close: vector.close,
                     values: vector.values, valid: vector.validity, publishedAt: item.publishedAt))
         }
         return rows
     }
 
     /// For progress: vectors so far, surfaces inverted and refused.
-    static func counts(_ saved: ConsumerRepository.Progress?) throws -> (vectors: UInt64, inverted: UInt64, refused: UInt64) {
+    static func counts(
+        _ saved: ConsumerRepository.Progress?
+    ) throws -> (vectors: UInt64, inverted: UInt64, refused: UInt64) {
         guard let saved else { return (0, 0, 0) }
         let checkpoint = try FeatureCheckpoint(serializedBytes: saved.state)
         return (checkpoint.vectors, checkpoint.surfacesInverted, checkpoint.surfacesRefused)

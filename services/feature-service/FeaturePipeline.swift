@@ -67,10 +67,10 @@ struct FeaturePipeline: Sendable {
 
     /// Commits what a batch has brought; `previous` is the last vector stored before.
     ///
-    /// Vectors alone do not wait for the disk: a commit with a state or a fit takes them along. Until then a crash of the
-    /// database server can take them, newest first, which need not show here: the connection is opened anew when it is
-    /// next used. So the vector before must still be there, or the fold begins again from its saved state, and computes
-    /// the same bits. Throws `unavailable` then.
+    /// Vectors alone do not wait for the disk: a commit with a state or a fit takes them along. Until then a crash of
+    /// the database server can take them, newest first, which need not show here: the connection is opened anew when
+    /// it is next used. So the vector before must still be there, or the fold begins again from its saved state, and
+    /// computes the same bits. Throws `unavailable` then.
     private func store(
         _ rows: [FeatureRepository.Vector], _ fits: [StoredFit], _ checkpoint: ConsumerRepository.Progress?,
         after previous: FeatureRepository.Vector?, stream: String
@@ -86,7 +86,8 @@ struct FeaturePipeline: Sendable {
                     """, [stream, previous.symbol, previous.barTime, schema.version]
                 ) { (row) throws(StorageError) in try row.get(0, as: Bool.self) }
                 guard isThere else {
-                    throw StorageError.unavailable("a crash of the server took the vector of event \(previous.sequence)")
+                    throw StorageError.unavailable(
+                        "a crash of the server took the vector of event \(previous.sequence)")
                 }
             }
             try FeatureRepository.insert(rows, stream: stream, schema: schema.version, on: connection)
@@ -94,7 +95,9 @@ struct FeaturePipeline: Sendable {
                 try OptionRepository.insert(
                     [fit.fit], exchange: fit.exchange, currency: fit.currency, on: connection)
             }
-            if let checkpoint { try ConsumerRepository.save(checkpoint, consumer: consumer, stream: stream, on: connection) }
+            if let checkpoint {
+                try ConsumerRepository.save(checkpoint, consumer: consumer, stream: stream, on: connection)
+            }
         }
     }
 }

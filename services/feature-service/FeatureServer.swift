@@ -90,7 +90,8 @@ struct FeatureServer: FeatureService {
         let stream = try await requireStream(request.stream)
         guard request.schemaVersion == schema.version else {
             throw RPCStatus(
-                .failedPrecondition, "schema \(request.schemaVersion) was asked for, this service computes \(schema.version)")
+                .failedPrecondition,
+                "schema \(request.schemaVersion) was asked for, this service computes \(schema.version)")
         }
         let stored = try await pool.withConnection { try FeatureRepository.normaliser(request.normaliserID, on: $0) }
         guard let stored else { throw RPCStatus(.notFound, "no normaliser \(request.normaliserID) is stored") }
@@ -121,7 +122,8 @@ struct FeatureServer: FeatureService {
     // MARK: Rows from storage, then as they come
 
     private func forEachRow(
-        of stream: String, from first: UInt64, symbols: [String], _ body: (FeatureRepository.Vector) async throws -> Void
+        of stream: String, from first: UInt64, symbols: [String],
+        _ body: (FeatureRepository.Vector) async throws -> Void
     ) async throws {
         let tail = try await tails.tail(of: stream)
         var next = max(first, 1)
@@ -151,13 +153,15 @@ struct FeatureServer: FeatureService {
 
     private func vector(_ row: FeatureRepository.Vector) throws -> Features.FeatureVector {
         try Features.FeatureVector(
-            symbol: row.symbol, barTime: row.barTime, knownAt: row.barTime, sequence: UInt64(row.sequence), close: row.close,
+            symbol: row.symbol, barTime: row.barTime, knownAt: row.barTime, sequence: UInt64(row.sequence),
+            close: row.close,
             schemaVersion: schema.version, values: row.values, validity: row.valid, schema: schema)
     }
 
     private func message(_ row: FeatureRepository.Vector, stream: String) -> VommaProto.FeatureVector {
         VommaProto.FeatureVector(
-            stream: stream, symbol: row.symbol, barTimeMicroseconds: row.barTime.microseconds, sequence: UInt64(row.sequence),
+            stream: stream, symbol: row.symbol, barTimeMicroseconds: row.barTime.microseconds,
+            sequence: UInt64(row.sequence),
             schemaVersion: schema.version, values: row.values, valid: row.valid, close: row.close,
             publishedAtMicroseconds: row.publishedAt?.microseconds ?? 0)
     }

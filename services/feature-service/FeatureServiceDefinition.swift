@@ -17,7 +17,8 @@ struct FeatureServiceDefinition: ServiceDefinition {
 
     init(settings: inout Settings) {
         gateway = settings.address(
-            "market.gateway", default: Address(host: "127.0.0.1", port: DefaultPort.marketGateway), "where market-gateway is")
+            "market.gateway", default: Address(host: "127.0.0.1", port: DefaultPort.marketGateway),
+            "where market-gateway is")
         inverter = settings.address(
             "heston.inverter.service", default: Address(host: "127.0.0.1", port: DefaultPort.hestonInverter),
             "where heston-inverter-service is")
@@ -38,7 +39,8 @@ struct FeatureServiceDefinition: ServiceDefinition {
             inverter: HestonInverterClient(channel(inverter)), regimes: RegimeSentimentClient(channel(regimes)),
             consumer: Self.name, schema: schema, log: log)
         let supervisor = StreamSupervisor(
-            log: log, streams: { try await pool.withConnection { try EventRepository.streams(.active, on: $0) } }, work: { try await pipeline.follow($0) })
+            log: log, streams: { try await pool.withConnection { try EventRepository.streams(.active, on: $0) } },
+            work: { try await pipeline.follow($0) })
         let server = FeatureServer(pool: pool, tails: tails, schema: schema, consumer: Self.name)
         return ServiceParts(rpc: [server], background: [supervisor])
     }

@@ -131,6 +131,9 @@ struct HestonServer: HestonInverterService {
         return response
     }
 
+    /// Cells of the largest grid that a request may ask for: a small request must not cost much memory.
+    private static let maximumCells = 10_000
+
     /// Strikes priced between two looks at the deadline.
     private static let piece = 256
 
@@ -164,6 +167,11 @@ struct HestonServer: HestonInverterService {
 
     func buildSurface(_ request: BuildSurfaceRequest, context: CallContext) async throws -> BuildSurfaceResponse {
         guard let chain = request.chain else { throw RPCStatus(.invalidArgument, "chain is missing") }
+        let (cells, overflow) = max(1, request.logMoneyness.count).multipliedReportingOverflow(
+            by: max(1, request.tau.count))
+        guard !overflow, cells <= Self.maximumCells else {
+            throw RPCStatus(.invalidArgument, "log_moneyness × tau has more than \(Self.maximumCells) cells")
+        }
         return try answering {
             var configuration = SurfaceBuilder.Configuration()
             if !request.logMoneyness.isEmpty { configuration.logMoneyness = request.logMoneyness }

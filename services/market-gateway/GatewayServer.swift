@@ -87,7 +87,10 @@ struct GatewayServer: MarketGatewayService {
         let settings = request.accountSettingsJSON.isEmpty ? "{}" : request.accountSettingsJSON
         do {
             // What is wrong with the terms is said now, not when the account is opened.
-            _ = try JSONDecoder().decode(AccountSettings.self, from: Data(settings.utf8))
+            let terms = try JSONDecoder().decode(AccountSettings.self, from: Data(settings.utf8))
+            let rules = try request.tradedSymbols.map { try InstrumentRules.simulated($0, price: 1) }
+            let session = try terms.session(account: request.stream, instruments: rules)
+            if !rules.isEmpty { _ = try TradingSession(session) }
         } catch {
             throw RPCStatus(.invalidArgument, "account_settings_json: \(error)")
         }

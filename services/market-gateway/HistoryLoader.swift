@@ -31,7 +31,8 @@ struct HistoryLoader: Sendable {
         for currency in currencies {
             let loaded = try folder.chains(currency, span: (span.lowerBound - .days(1))..<span.upperBound)
             try await store(
-                loaded.rows, exchange: "deribit", loaded.report, from: done / steps, to: (done + 1) / steps, report: report)
+                loaded.rows, exchange: "deribit", loaded.report, from: done / steps, to: (done + 1) / steps,
+                report: report)
             done += 1
         }
     }

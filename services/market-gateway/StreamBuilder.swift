@@ -28,18 +28,16 @@ struct StreamBuilder: Sendable {
     /// Creates and builds the stream, or finds the same one built. Throws ALREADY_EXISTS for another one of its name,
     /// FAILED_PRECONDITION when the span holds no bars of a symbol.
     func create(_ wanted: EventRepository.Stream) async throws -> Built {
+        let name = wanted.name
+        let known = try await pool.withConnection { try EventRepository.stream(name, on: $0) }
+        if let known { try Self.require(known, sameAs: wanted) }
+        var built = Built(stream: wanted)
+        // Before the stream is stored: one that can't be built leaves its name free.
+        let events = try await events(of: wanted, &built)
         let stored = try await pool.withConnection { try EventRepository.create(wanted, on: $0) }
-        var same = wanted
-        same.state = stored.state
-        same.lastSequence = stored.lastSequence
-        same.settings = stored.settings
-        guard stored == same else {
-            throw RPCStatus(.alreadyExists, "there is another stream “\(wanted.name)”: choose a new name")
-        }
-        var built = Built(stream: stored)
-        let events = try await events(of: stored, &built)
+        try Self.require(stored, sameAs: wanted)
+        built.stream = stored
         guard stored.state == .building else { return built }
-        let name = stored.name
         let next = try await pool.withConnection { try EventRepository.nextSequence(of: name, on: $0) }
         for start in stride(from: Int(next) - 1, to: events.count, by: Self.chunk) {
             let part = try events[start..<min(start + Self.chunk, events.count)].map { event in
@@ -59,7 +57,19 @@ struct StreamBuilder: Sendable {
         return built
     }
 
-    private func events(of stream: EventRepository.Stream, _ built: inout Built) async throws -> [MarketData.MarketEvent] {
+    private static func require(_ stored: EventRepository.Stream, sameAs wanted: EventRepository.Stream) throws {
+        var same = wanted
+        same.state = stored.state
+        same.lastSequence = stored.lastSequence
+        same.settings = stored.settings
+        guard stored == same else {
+            throw RPCStatus(.alreadyExists, "there is another stream “\(wanted.name)”: choose a new name")
+        }
+    }
+
+    private func events(
+        of stream: EventRepository.Stream, _ built: inout Built
+    ) async throws -> [MarketData.MarketEvent] {
         let venue = Venue(stream.exchange)
         let span = stream.from..<stream.to
         // A value counts by when it was known: read from before the span what became known within it.

@@ -51,7 +51,8 @@ struct Decider {
         guard state.schemaVersion == model.schemaVersion else {
             throw RPCStatus(
                 .failedPrecondition,
-                "the state has schema \(state.schemaVersion), \(model.name) version \(model.version) needs \(model.schemaVersion)")
+                "the state has schema \(state.schemaVersion), \(model.name) version \(model.version) needs \(model.schemaVersion)"
+            )
         }
         guard state.normaliserID == model.normaliserID else {
             throw RPCStatus(
@@ -62,7 +63,8 @@ struct Decider {
         guard Int(state.window) == model.layout.window, state.values.count == cells, state.mask.count == cells else {
             throw RPCStatus(
                 .invalidArgument,
-                "a state has \(model.layout.window) × \(model.layout.featureCount) values and mask cells, this one \(state.values.count) and \(state.mask.count)")
+                "a state has \(model.layout.window) × \(model.layout.featureCount) values and mask cells, this one \(state.values.count) and \(state.mask.count)"
+            )
         }
         if let bad = state.values.firstIndex(where: { !$0.isFinite }) {
             throw RPCStatus(.invalidArgument, "state.values[\(bad)] is not finite")
@@ -75,7 +77,8 @@ struct Decider {
             contributions, window: model.layout.window, featureCount: model.layout.featureCount)
         return sums.indices.sorted { abs(sums[$0]) > abs(sums[$1]) }.prefix(Self.reasonCount).map { index in
             Reason(
-                feature: index < model.featureNames.count ? model.featureNames[index] : PolicyRunner.previousExposureName,
+                feature: index < model.featureNames.count
+                    ? model.featureNames[index] : PolicyRunner.previousExposureName,
                 contribution: Double(sums[index]))
         }
     }

@@ -46,7 +46,8 @@ struct DecisionPipeline: Sendable {
         var checkpoint = state
         var saved = saved
         let request = StreamStatesRequest(
-            stream: stream.name, fromSequence: UInt64(saved ?? 0) + 1, normaliserID: model.normaliserID, schemaVersion: model.schemaVersion)
+            stream: stream.name, fromSequence: UInt64(saved ?? 0) + 1, normaliserID: model.normaliserID,
+            schemaVersion: model.schemaVersion)
         let states = features.streamStates(request, options: CallOptions(waitForReady: true))
         let reader = BatchReader<State>(capacity: 256)
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -78,9 +79,9 @@ struct DecisionPipeline: Sendable {
 
     /// Commits decisions and where the fold stands behind them; `previous` is where it was saved last.
     ///
-    /// A deferred commit can be lost when the database server crashes, which need not show here: the connection is opened
-    /// anew when it is next used. So what this commit builds upon must still be there, or the fold begins again from what
-    /// is, and decides once more, to the same bits. Throws `unavailable` then.
+    /// A deferred commit can be lost when the database server crashes, which need not show here: the connection is
+    /// opened anew when it is next used. So what this commit builds upon must still be there, or the fold begins again
+    /// from what is, and decides once more, to the same bits. Throws `unavailable` then.
     private func store(
         _ rows: [DecisionRepository.Decision], _ checkpoint: PolicyCheckpoint, after previous: Int64?,
         through sequence: Int64, stream: String, _ durability: Durability

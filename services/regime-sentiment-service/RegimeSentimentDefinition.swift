@@ -12,7 +12,8 @@ struct RegimeSentimentDefinition: ServiceDefinition {
     private let modelName: String
 
     init(settings: inout Settings) {
-        modelName = settings.string("regime.model", default: "regime", "name of the regime model whose live version filters")
+        modelName = settings.string(
+            "regime.model", default: "regime", "name of the regime model whose live version filters")
     }
 
     func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts {

@@ -26,7 +26,8 @@ struct RegimeSentimentServer: RegimeSentimentService {
             }
         }
         guard let model = models.current else {
-            throw RPCStatus(.failedPrecondition, "no regime model has been promoted: train one (kind hmm) and promote it")
+            throw RPCStatus(
+                .failedPrecondition, "no regime model has been promoted: train one (kind hmm) and promote it")
         }
         guard version == 0 || version == model.version else {
             throw RPCStatus(.failedPrecondition, "regime model \(version) is not live, \(model.version) is")
@@ -40,7 +41,8 @@ struct RegimeSentimentServer: RegimeSentimentService {
         let dimension = hmm.dimension
         guard request.observations.count % dimension == 0 else {
             throw RPCStatus(
-                .invalidArgument, "observations has \(request.observations.count) values, rows of \(dimension) are needed")
+                .invalidArgument,
+                "observations has \(request.observations.count) values, rows of \(dimension) are needed")
         }
         do throws(RegimeError) {
             var state: FilterState

@@ -58,7 +58,9 @@ struct MigrateCommand: AsyncParsableCommand {
         try await explaining {
             let pool = try stack.pool()
             let applied = try await pool.migrate()
-            print(applied.isEmpty ? "the schema is up to date" : "applied: " + applied.map(\.name).joined(separator: ", "))
+            print(
+                applied.isEmpty ? "the schema is up to date" : "applied: " + applied.map(\.name).joined(separator: ", ")
+            )
             await pool.close()
         }
     }
@@ -144,8 +146,10 @@ struct BacktestCommand: AsyncParsableCommand {
                 "account": ["capital": capital],
             ]
             let text = String(
-                decoding: try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys]), as: UTF8.self)
-            // The specification is the key, so that the same question is asked once; a later promotion makes it another.
+                decoding: try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys]),
+                as: UTF8.self)
+            // The specification is the key, so that the same question is asked once; a later promotion makes it
+            // another.
             let live = try await PolicyClient(stack.channel(.policyService)).describePolicy(DescribePolicyRequest())
             let key = "backtest/\(live.modelVersion)/\(text)"
             let result = try await JobFollower(stack).run(kind: "backtest", key: key, specification: text)
@@ -157,14 +161,21 @@ struct BacktestCommand: AsyncParsableCommand {
             decoder.keyDecodingStrategy = .convertFromSnakeCase
             let found = try decoder.decode(StoredBacktest.self, from: Data(result.utf8))
             var rows = [["policy"] + Self.cells(found.report)]
-            for (name, part) in found.baselines.sorted(by: { $0.key < $1.key }) { rows.append([name] + Self.cells(part)) }
+            for (name, part) in found.baselines.sorted(by: { $0.key < $1.key }) {
+                rows.append([name] + Self.cells(part))
+            }
             let table = Report.Section(
                 "\(symbol) from \(from) to \(to)",
                 [
                     .table(
-                        header: ["", "return", "Sharpe", "max drawdown", "round trips", "fees", "final equity"], rows: rows)
+                        header: ["", "return", "Sharpe", "max drawdown", "round trips", "fees", "final equity"],
+                        rows: rows)
                 ])
-            print(Report(title: "Backtest", verdict: "Out-of-sample only if the policy never saw this span.", sections: [table]).text())
+            print(
+                Report(
+                    title: "Backtest", verdict: "Out-of-sample only if the policy never saw this span.",
+                    sections: [table]
+                ).text())
         }
     }
 
@@ -189,7 +200,9 @@ struct JobFollower {
         terminal.begin("\(kind) job")
         var job = try await trainer.submitJob(SubmitJobRequest(jobKey: key, kind: kind, specJSON: specification))
         while job.state == .queued || job.state == .running {
-            for try await update in trainer.watchJob(GetJobRequest(jobID: job.jobID), options: CallOptions(waitForReady: true)) {
+            for try await update in trainer.watchJob(
+                GetJobRequest(jobID: job.jobID), options: CallOptions(waitForReady: true))
+            {
                 job = update
                 terminal.update(job.progress, job.message)
             }
@@ -215,7 +228,9 @@ struct ReportCommand: AsyncParsableCommand {
         try await explaining {
             let pool = try stack.pool()
             let runs = try await pool.withConnection { connection in
-                try SettingsRepository.all(on: connection).filter { $0.key.hasPrefix("run/") && $0.key.hasSuffix("/plan") }
+                try SettingsRepository.all(on: connection).filter {
+                    $0.key.hasPrefix("run/") && $0.key.hasSuffix("/plan")
+                }
                     .map(\.value)
             }
             let plans = try runs.map { try JSONDecoder().decode(RunPlan.self, from: Data($0.text.utf8)) }
@@ -259,7 +274,9 @@ struct StatusCommand: AsyncParsableCommand {
             print("\(name.rawValue.padded(26)) \("\(stack.address(name))".padded(22)) \(words)")
         }
         guard isAllServing else {
-            Terminal().note("not everything is serving: `vomma run --keep` starts a stack; its logs are in \(stack.dataFolder)/logs")
+            Terminal().note(
+                "not everything is serving: `vomma run --keep` starts a stack; its logs are in \(stack.dataFolder)/logs"
+            )
             throw ExitCode(1)
         }
         try await explaining {
@@ -271,7 +288,9 @@ struct StatusCommand: AsyncParsableCommand {
             let jobs = try await TrainerClient(stack.channel(.trainer)).listJobs(ListJobsRequest(limit: 10))
             print("\njobs, newest first")
             for job in jobs.jobs {
-                print("  \("\(job.jobID)".padded(5)) \(job.kind.padded(9)) \("\(job.state)".padded(10)) \((job.progress * 100).shown(0)) %  \(job.jobKey.prefix(60))")
+                print(
+                    "  \("\(job.jobID)".padded(5)) \(job.kind.padded(9)) \("\(job.state)".padded(10)) \((job.progress * 100).shown(0)) %  \(job.jobKey.prefix(60))"
+                )
             }
         }
     }

@@ -21,8 +21,8 @@ enum RunError: Error, CustomStringConvertible {
     }
 }
 
-/// Drives a stack through a plan. Every step asks a service for something that has a name of its own (a stream, a job, an
-/// account), and asking twice is asking once: a run that was interrupted finds what is done, done.
+/// Drives a stack through a plan. Every step asks a service for something that has a name of its own (a stream, a job,
+/// an account), and asking twice is asking once: a run that was interrupted finds what is done, done.
 struct RunDriver {
     let plan: RunPlan
     let terminal: Terminal
@@ -89,7 +89,8 @@ struct RunDriver {
         } else {
             reports = gateway.simulate(
                 SimulateRequest(
-                    simulator: plan.simulator == "gbm" ? .gbm : .heston, seed: plan.seed, exchange: plan.exchange, fromMicroseconds: from.microseconds,
+                    simulator: plan.simulator == "gbm" ? .gbm : .heston, seed: plan.seed, exchange: plan.exchange,
+                    fromMicroseconds: from.microseconds,
                     toMicroseconds: plan.testTo.microseconds), options: patient)
         }
         var loaded = Loaded(items: [])
@@ -108,7 +109,8 @@ struct RunDriver {
         let version = try await train(
             "regime model", key: "\(plan.name)/hmm", kind: "hmm",
             specification: [
-                "name": "regime", "exchange": plan.exchange, "symbols": [plan.tradedSymbol], "from": "\(plan.trainFrom)",
+                "name": "regime", "exchange": plan.exchange, "symbols": [plan.tradedSymbol],
+                "from": "\(plan.trainFrom)",
                 "to": "\(plan.trainTo)", "states": 3, "seed": plan.seed,
             ], model: "regime")
         try await until("regime-sentiment-service serves version \(version)") {
@@ -134,7 +136,8 @@ struct RunDriver {
                 Double(progress.sequence) / Double(max(1, progress.lastSequence)), "\(progress.vectors) vectors")
         }
         try await memory.store(key: "run/\(plan.name)/memory", pool: pool)
-        terminal.finish("\(last.vectors) vectors, \(last.surfacesInverted) surfaces inverted, \(last.surfacesRefused) refused")
+        terminal.finish(
+            "\(last.vectors) vectors, \(last.surfacesInverted) surfaces inverted, \(last.surfacesRefused) refused")
     }
 
     private func trainPolicy() async throws {
@@ -150,7 +153,8 @@ struct RunDriver {
                 "train_from": "\(plan.trainFrom)", "train_to": "\(plan.trainTo)", "validate_to": "\(plan.validateTo)",
                 "embargo_minutes": 60, "seed": plan.seed, "total_steps": steps, "window": 16, "environments": 16,
                 "account": ["capital": plan.capital],
-                // A minute's return is a few basis points: penalties a step of the size of a daily bar's would drown it.
+                // A minute's return is a few basis points: penalties a step of the size of a daily bar's would drown
+                // it.
                 "reward": ["drawdown_penalty": 0.0, "leverage_penalty": 0.0, "volatility_penalty": 0.0],
             ], model: "policy")
         try await until("policy-service serves version \(version)") {
@@ -242,8 +246,8 @@ struct RunDriver {
             ])
     }
 
-    /// Replays the end of the validation span one bar at a time. An untrained policy decides, with a capital so large that
-    /// its every whim becomes an order: what is measured is the way from the bar to the stored order.
+    /// Replays the end of the validation span one bar at a time. An untrained policy decides, with a capital so large
+    /// that its every whim becomes an order: what is measured is the way from the bar to the stored order.
     private func measureLatency() async throws {
         let known = try? await execution.getAccount(GetAccountRequest(account: plan.latencyStream), options: patient)
         if known?.finished == true { return }
@@ -254,7 +258,8 @@ struct RunDriver {
         let info = try await gateway.createStream(
             CreateStreamRequest(
                 stream: plan.latencyStream, exchange: plan.exchange, symbols: plan.symbols, currencies: plan.currencies,
-                fromMicroseconds: from.microseconds, toMicroseconds: to.microseconds, tradedSymbols: [plan.tradedSymbol],
+                fromMicroseconds: from.microseconds, toMicroseconds: to.microseconds,
+                tradedSymbols: [plan.tradedSymbol],
                 tradeFromMicroseconds: (to - .hours(7)).microseconds, paceMicroseconds: 10_000,
                 accountSettingsJSON: #"{"capital":"1000000"}"#), options: patient)
         _ = try await follow(plan.latencyStream, last: info.lastSequence)
@@ -265,7 +270,9 @@ struct RunDriver {
     private func until(_ what: String, _ holds: () async throws -> Bool) async throws {
         let deadline = ContinuousClock.now + .seconds(60)
         while try await !holds() {
-            guard ContinuousClock.now < deadline else { throw RunError.badAnswer("waited a minute in vain until \(what)") }
+            guard ContinuousClock.now < deadline else {
+                throw RunError.badAnswer("waited a minute in vain until \(what)")
+            }
             try await Task.sleep(for: .milliseconds(50))
         }
     }

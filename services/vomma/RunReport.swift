@@ -66,7 +66,10 @@ struct RunReport {
         let expected = plan.symbols.flatMap { ["funding \($0)", "open interest \($0)"] } + ["fear & greed", "messages"]
         let absent = expected.filter { name in !items.contains { $0.name == name } }
         if !absent.isEmpty {
-            blocks.append(.text("Absent, and therefore missing in the features rather than zero: \(absent.joined(separator: ", "))."))
+            blocks.append(
+                .text(
+                    "Absent, and therefore missing in the features rather than zero: \(absent.joined(separator: ", "))."
+                ))
         }
         return .init("Data", blocks)
     }
@@ -84,7 +87,8 @@ struct RunReport {
                 (
                     time: try row.get(1, as: Timestamp.self),
                     values: [
-                        try row.get(2, as: Double.self), try row.get(3, as: Double.self), try row.get(4, as: Double.self),
+                        try row.get(2, as: Double.self), try row.get(3, as: Double.self),
+                        try row.get(4, as: Double.self),
                         try row.get(5, as: Double.self), try row.get(6, as: Double.self),
                     ], rmse: try row.get(7, as: Double.self), termination: try row.get(9, as: String.self)
                 )
@@ -132,7 +136,8 @@ struct RunReport {
                 """, [[plan.trainStream, plan.testStream]]
             ) { (row) throws(StorageError) in
                 [
-                    try row.get(0, as: String.self), try row.get(1, as: String.self), "\(try row.get(2, as: Int64.self))",
+                    try row.get(0, as: String.self), try row.get(1, as: String.self),
+                    "\(try row.get(2, as: Int64.self))",
                     "\(try row.get(3, as: Timestamp.self))", "\(try row.get(4, as: Timestamp.self))",
                     "\(try row.get(6, as: Int64.self))", try row.get(5, as: String.self),
                 ]
@@ -141,7 +146,8 @@ struct RunReport {
         return .init(
             "Features",
             [
-                .table(header: ["stream", "symbol", "vectors", "first bar", "last bar", "columns", "schema"], rows: rows),
+                .table(
+                    header: ["stream", "symbol", "vectors", "first bar", "last bar", "columns", "schema"], rows: rows),
                 .text(
                     "Every value uses only events known at its bar's close. Surfaces count from 20 minutes after their polling began, a daily index from the following midnight, a bar from its close."
                 ),
@@ -221,7 +227,9 @@ struct RunReport {
                 fees: try connection.queryOne(
                     "SELECT coalesce(sum(fee), 0)::float8 FROM fills WHERE account = $1", [account]
                 ) { (row) throws(StorageError) in try row.get(0) },
-                reasons: try TradingRepository.riskEventCounts(account: account, on: connection).map { ($0.rule, $0.count) })
+                reasons: try TradingRepository.riskEventCounts(account: account, on: connection).map {
+                    ($0.rule, $0.count)
+                })
         }
     }
 
@@ -271,7 +279,9 @@ struct RunReport {
             let same = abs(paper - backtest.report.statistics.finalEquity) < 1e-6
             blocks.append(
                 .table(
-                    header: ["", "return", "Sharpe", "max drawdown", "round trips", "fees", "mean exposure", "final equity"],
+                    header: [
+                        "", "return", "Sharpe", "max drawdown", "round trips", "fees", "mean exposure", "final equity",
+                    ],
                     rows: rows))
             blocks.append(
                 same
@@ -279,7 +289,8 @@ struct RunReport {
                         "The backtest engine, run on the stored features, ends at the same equity as the paper account: they are one simulator."
                     )
                     : .warning(
-                        "The backtest ends at \(backtest.report.statistics.finalEquity), the paper account at \(paper): they should be equal."))
+                        "The backtest ends at \(backtest.report.statistics.finalEquity), the paper account at \(paper): they should be equal."
+                    ))
         }
         blocks.append(.chart(LineChart(title: "Equity on the test span", unit: "USDT", axis: .time, series: series)))
         return .init("Performance on the test span, fees and spread included", blocks)
@@ -318,7 +329,11 @@ struct RunReport {
         }
         return .init(
             "Resident memory while \(last) bars went through",
-            [.table(header: ["service", "MB after \(stored.vectors[quarter]) bars", "MB at the end", "growth"], rows: rows)])
+            [
+                .table(
+                    header: ["service", "MB after \(stored.vectors[quarter]) bars", "MB at the end", "growth"],
+                    rows: rows)
+            ])
     }
 
     private func whereNext() -> Report.Section {
@@ -348,7 +363,10 @@ struct RunReport {
     private func backtestResult() async throws -> StoredBacktest? {
         let key = "\(plan.name)/backtest-"
         let json = try await pool.withConnection { connection in
-            try connection.queryOptional("SELECT result FROM jobs WHERE job_key LIKE $1 || '%' AND result IS NOT NULL ORDER BY job_id DESC LIMIT 1", [key]) {
+            try connection.queryOptional(
+                "SELECT result FROM jobs WHERE job_key LIKE $1 || '%' AND result IS NOT NULL ORDER BY job_id DESC LIMIT 1",
+                [key]
+            ) {
                 (row) throws(StorageError) in try row.get(0, as: JSON.self)
             }
         }

@@ -15,7 +15,8 @@ struct StackFile: Codable {
         let data = try JSONEncoder().encode(self)
         let path = Self.path(folder)
         try? FileManager.default.removeItem(atPath: path)
-        guard FileManager.default.createFile(atPath: path, contents: data, attributes: [.posixPermissions: 0o600]) else {
+        guard FileManager.default.createFile(atPath: path, contents: data, attributes: [.posixPermissions: 0o600])
+        else {
             throw LocalStackError.badDataFolder(path: folder, reason: "stack.json cannot be written")
         }
     }
@@ -27,8 +28,8 @@ struct StackFile: Codable {
         FileManager.default.contents(atPath: path(folder)).flatMap { try? JSONDecoder().decode(Self.self, from: $0) }
     }
 
-    /// The address of a service: that of the stack running in the folder, else its variable's (`VOMMA_TRAINER`), else the
-    /// default port on loopback.
+    /// The address of a service: that of the stack running in the folder, else its variable's (`VOMMA_TRAINER`), else
+    /// the default port on loopback.
     static func address(_ name: ServiceName, folder: String) -> Address {
         let known = read(folder: folder)?.addresses[name.rawValue]
             ?? ProcessInfo.processInfo.environment[name.addressVariable]

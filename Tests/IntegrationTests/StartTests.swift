@@ -1,0 +1,99 @@
+import Dispatch
+import Foundation
+import LocalStack
+import Storage
+import Testing
+
+extension Integration {
+    /// What a service says, and the code it ends with, when it can't start.
+    @Suite(.serialized) struct StartTests {
+        private struct Outcome: Sendable {
+            var status: Int32
+            var output: String
+        }
+
+        /// Runs a service's executable to its end.
+        private static func run(
+            _ service: ServiceName, _ arguments: [String] = [], _ variables: [String: String] = [:]
+        ) async throws -> Outcome {
+            let process = Process()
+            process.executableURL = URL(fileURLWithPath: Fleet.binaries + "/" + service.rawValue)
+            process.arguments = arguments
+            process.environment = variables
+            let output = Pipe()
+            process.standardOutput = output
+            process.standardError = output
+            process.standardInput = FileHandle.nullDevice
+            try process.run()
+            return await withCheckedContinuation { continuation in
+                DispatchQueue.global().async {
+                    let bytes = output.fileHandleForReading.readDataToEndOfFile()
+                    process.waitUntilExit()
+                    continuation.resume(
+                        returning: Outcome(
+                            status: process.terminationStatus, output: String(decoding: bytes, as: UTF8.self)))
+                }
+            }
+        }
+
+        @Test("--help describes every variable and ends well", arguments: ServiceName.allCases)
+        func help(_ service: ServiceName) async throws {
+            let help = try await Self.run(service, ["--help"])
+            #expect(
+                help.status == 0 && help.output.contains("VOMMA_PORT") && help.output.contains("\(service.defaultPort)")
+            )
+        }
+
+        @Test("An unknown argument is refused")
+        func unknownArgument() async throws {
+            let outcome = try await Self.run(.trainer, ["--fast"])
+            #expect(outcome.status == 64 && outcome.output.contains("--fast") && outcome.output.contains("--help"))
+        }
+
+        @Test("All faults of a configuration are said at once")
+        func badConfiguration() async throws {
+            let outcome = try await Self.run(
+                .executionService, [],
+                ["VOMMA_PORT": "99999", "VOMMA_LOG_LEVEL": "loud", "VOMMA_MARKET_GATEWAY": "nowhere"])
+            #expect(outcome.status == 78)
+            for word in [
+                "VOMMA_PORT", "99999", "VOMMA_LOG_LEVEL", "loud", "VOMMA_MARKET_GATEWAY", "VOMMA_DATABASE_URL",
+            ] {
+                #expect(outcome.output.contains(word), "\(word) is not in: \(outcome.output)")
+            }
+        }
+
+        @Test("A database that can't be used ends the service with the reason, without the password")
+        func badDatabase() async throws {
+            let fleet = try await Fleet.shared()
+            let url = fleet.databaseURL
+            let colon = try #require(url.range(of: "vomma:"))
+            let at = try #require(url.range(of: "@"))
+            let cases: [(url: String, words: String)] = [
+                ("nonsense", "database URL looks like"),
+                ("postgresql://vomma:s3cret@[::1/vomma", "malformed"),
+                (url.replacingCharacters(in: colon.upperBound..<at.lowerBound, with: "s3cret"), "password"),
+                (url.replacingOccurrences(of: "@/vomma", with: "@/elsewhere"), "no such database"),
+                ("postgresql://vomma:s3cret@127.0.0.1:1/vomma", "unavailable"),
+            ]
+            for (url, words) in cases {
+                let started = ContinuousClock.now
+                let outcome = try await Self.run(
+                    .marketGateway, [], ["VOMMA_DATABASE_URL": url, "VOMMA_DATABASE_PATIENCE": "1", "VOMMA_PORT": "0"])
+                #expect(outcome.status == 1 && outcome.output.contains(words), "\(outcome)")
+                #expect(outcome.output.contains("market-gateway: ") && outcome.output.contains("VOMMA_DATABASE_URL"))
+                #expect(!outcome.output.contains("s3cret"))
+                // Nobody waits for what waiting can't mend.
+                #expect(ContinuousClock.now - started < .seconds(20))
+            }
+        }
+
+        @Test("A port in use is named")
+        func portInUse() async throws {
+            let fleet = try await Fleet.shared()
+            let port = fleet.stack.child(.hestonInverter).port
+            let outcome = try await Self.run(.hestonInverter, [], ["VOMMA_PORT": "\(port)"])
+            #expect(outcome.status == 1 && outcome.output.contains("127.0.0.1:\(port) is in use"), "\(outcome)")
+        }
+    }
+}
