@@ -35,10 +35,12 @@ build: deps
 run: build
 	.build/release/vomma run $(if $(DATA),--data $(DATA)) $(ARGS)
 
-## make test             all tests
+## make test             all tests: modules, then foreign clients, then the whole stack crashed and restarted
 test: deps
 	$(SWIFT) build -j $(JOBS) --build-tests
-	$(SWIFT) test --skip-build $(ARGS)
+	$(SWIFT) test --skip-build --skip '^(IntegrationTests|PeerTests)\.' $(ARGS)
+	$(SWIFT) test --skip-build --no-parallel --filter '^PeerTests\.' $(ARGS)
+	$(SWIFT) test --skip-build --filter '^IntegrationTests\.' $(ARGS)
 
 ## make bench            every benchmark (see benchmarks/README.md)
 bench: build
