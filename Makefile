@@ -38,9 +38,13 @@ run: build
 ## make test             all tests: modules, then foreign clients, then the whole stack crashed and restarted
 test: deps
 	$(SWIFT) build -j $(JOBS) --build-tests
-	$(SWIFT) test --skip-build --skip '^(IntegrationTests|PeerTests)\.' $(ARGS)
-	$(SWIFT) test --skip-build --no-parallel --filter '^PeerTests\.' $(ARGS)
-	$(SWIFT) test --skip-build --filter '^IntegrationTests\.' $(ARGS)
+ifdef ARGS
+	$(SWIFT) test --skip-build $(ARGS)
+else
+	$(SWIFT) test --skip-build --skip '^(IntegrationTests|PeerTests)\.'
+	$(SWIFT) test --skip-build --no-parallel --filter '^PeerTests\.'
+	$(SWIFT) test --skip-build --filter '^IntegrationTests\.'
+endif
 
 ## make bench            every benchmark (see benchmarks/README.md)
 bench: build
