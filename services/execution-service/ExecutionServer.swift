@@ -23,7 +23,7 @@ struct ExecutionServer: ExecutionService {
                 try TradingRepository.positions(account: stream.name, on: connection)
             )
         }
-        let mode = try await switches.stored(account: stream.name)
+        let mode = try await switches.stored(account: stream.name) ?? .off
         var account = Account(account: stream.name, mode: "paper", killSwitch: Self.message(mode))
         account.sequence = UInt64(progress?.sequence ?? 0)
         account.finished = stream.lastSequence.map { (progress?.sequence ?? 0) >= $0 } ?? false

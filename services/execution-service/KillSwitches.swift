@@ -25,18 +25,18 @@ final class KillSwitches: Sendable {
         requested.withLock { $0[account] = mode }
     }
 
-    /// What is stored for an account; `off` when nothing is.
-    func stored(account: String) async throws -> Trading.KillSwitch {
+    /// What is stored for an account; `nil` when nobody has ever set it.
+    func stored(account: String) async throws -> Trading.KillSwitch? {
         let value = try await pool.withConnection { try SettingsRepository.value(Self.key(account), on: $0) }
-        guard let value else { return .off }
+        guard let value else { return nil }
         let mode = try JSONDecoder().decode(Stored.self, from: Data(value.text.utf8)).mode
         return Trading.KillSwitch.allCases.first { "\($0)" == mode } ?? .freeze
     }
 
-    /// Loads the stored switch, so that a session that starts again begins with it.
+    /// Loads the stored switch, so that a session that starts again begins with it: set or released.
     func prepare(account: String) async throws {
-        let mode = try await stored(account: account)
-        if mode != .off { requested.withLock { $0[account] = mode } }
+        guard let mode = try await stored(account: account) else { return }
+        requested.withLock { $0[account] = mode }
     }
 
     /// The switch that the account's session has not applied yet, once.
