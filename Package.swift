@@ -108,7 +108,7 @@ let package = Package(
         // Tests.
         tests("Contract", ["Kernels", "MarketData", "Storage", "Trading", "VommaProto"]),
         tests("DynamicMessages", ["Kernels", "RPC", "ServiceKit", "VommaProto", logging], golden: ["Golden"]),
-        tests("Features", ["Indicators", "Kernels", "MarketData"], golden: ["Golden"]),
+        tests("Features", ["Indicators", "Kernels", "MarketData"]),
         tests("Heston", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("Indicators", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("Learning", ["Kernels", "NeuralNetworks", "Policies", "Trading", "MarketData"]),

@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
+# Run by root, PostgreSQL runs as another user, who has to be able to enter.
+chmod 711 "$folder"
 trap 'rm -rf "$folder"' EXIT
 echo "machine: $(nproc) cores, $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs); $(uname -sr)"
 .build/release/vomma run --data-folder "$folder" --steps 2048 >"$folder/report.txt"
