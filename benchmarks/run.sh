@@ -10,7 +10,11 @@ areas=("$@")
 status=0
 for area in "${areas[@]}"; do
     script="benchmarks/$area.sh"
-    [ -x "$script" ] || { echo "no benchmark “$area”; there are: $(cd benchmarks && ls ./*.sh | sed 's|./||;s|\.sh||' | grep -v '^run$' | tr '\n' ' ')" >&2; exit 64; }
+    if [ ! -x "$script" ]; then
+        known=$(cd benchmarks && ls ./*.sh | sed 's|./||;s|\.sh||' | grep -v '^run$' | tr '\n' ' ')
+        echo "no benchmark “$area”; there are: $known" >&2
+        exit 64
+    fi
     "$script" || status=1
 done
 exit $status
