@@ -65,7 +65,7 @@ struct DecisionPipeline: Sendable {
                     let decision = try decider.decide(
                         state, previousExposure: checkpoint.previousExposure[state.symbol] ?? 0)
                     if let exposure = decision.targetExposure { checkpoint.previousExposure[state.symbol] = exposure }
-                    rows.append(DecisionRepository.Decision(decision))
+                    rows.append(try DecisionRepository.Decision(decision))
                 }
                 let newest = rows.last?.sequence ?? 0
                 try await store(rows, checkpoint, after: saved, through: newest, stream: stream.name, .deferred)

@@ -50,7 +50,7 @@ struct PolicyServer: VommaProto.PolicyService {
                 }
                 next = rows.count == Self.page ? UInt64(rows.last?.sequence ?? 0) + 1 : through + 1
             }
-            for row in rows { try await responses.write(VommaProto.Decision(row, stream: stream.name)) }
+            for row in rows { try await responses.write(try VommaProto.Decision(row, stream: stream.name)) }
         }
     }
 
@@ -74,10 +74,10 @@ private struct StoredReason: Codable {
 }
 
 extension DecisionRepository.Decision {
-    init(_ decision: VommaProto.Decision) {
+    /// Throws where a contribution is not finite: it has no JSON form.
+    init(_ decision: VommaProto.Decision) throws {
         let stored = decision.reasons.map { StoredReason(feature: $0.feature, contribution: $0.contribution) }
-        // Finite numbers and text always have a JSON form.
-        let json = (try? JSONEncoder().encode(stored)).map { String(decoding: $0, as: UTF8.self) } ?? "[]"
+        let json = String(decoding: try JSONEncoder().encode(stored), as: UTF8.self)
         self.init(
             symbol: decision.symbol, barTime: Timestamp(microseconds: decision.barTimeMicroseconds),
             sequence: Int64(decision.sequence), modelName: decision.modelName, modelVersion: decision.modelVersion,
@@ -89,8 +89,9 @@ extension DecisionRepository.Decision {
 }
 
 extension VommaProto.Decision {
-    init(_ row: DecisionRepository.Decision, stream: String) {
-        let stored = (try? JSONDecoder().decode([StoredReason].self, from: Data(row.reasons.text.utf8))) ?? []
+    /// Throws for stored reasons that are none.
+    init(_ row: DecisionRepository.Decision, stream: String) throws {
+        let stored = try JSONDecoder().decode([StoredReason].self, from: Data(row.reasons.text.utf8))
         self.init(
             stream: stream, symbol: row.symbol, barTimeMicroseconds: row.barTime.microseconds,
             sequence: UInt64(row.sequence), modelName: row.modelName, modelVersion: row.modelVersion,

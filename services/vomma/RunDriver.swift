@@ -249,8 +249,9 @@ struct RunDriver {
     /// Replays the end of the validation span one bar at a time. An untrained policy decides, with a capital so large
     /// that its every whim becomes an order: what is measured is the way from the bar to the stored order.
     private func measureLatency() async throws {
-        let known = try? await execution.getAccount(GetAccountRequest(account: plan.latencyStream), options: patient)
-        if known?.finished == true { return }
+        // Once the test stream is there, the live policy is the trained one, and must stay so.
+        let streams = try await gateway.listStreams(ListStreamsRequest(), options: patient).streams
+        if streams.contains(where: { $0.stream == plan.testStream }) { return }
         try await trainPolicy("untrained policy", key: "\(plan.name)/untrained", steps: 2048)
         terminal.begin("measuring latency")
         let to = plan.validateTo
