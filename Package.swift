@@ -82,15 +82,16 @@ let package = Package(
         module("Reports", ["Kernels", "MarketData"]),
 
         // Platform.
+        module("ChildProcesses", [nioLocks]),
         module("RPC", ["CNGHTTP2", nio, nioPosix, nioLocks, logging]),
         module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
         .executableTarget(
             name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),
-        module("Storage", ["CLibPQ", "Kernels", "MarketData", logging, nioLocks], resources: [.embedInCode("Migrations")]),
+        module("Storage", ["ChildProcesses", "CLibPQ", "Kernels", "MarketData", logging, nioLocks], resources: [.embedInCode("Migrations")]),
         module("DynamicMessages", ["RPC", "VommaProto"]),
         module("Contract", ["MarketData", "Storage", "Trading", "VommaProto"]),
         module("ServiceKit", ["Kernels", "RPC", "Storage", "VommaProto", configuration, deque, lifecycle, logging, signals]),
-        module("LocalStack", ["RPC", "ServiceKit", "Storage", "VommaProto", logging]),
+        module("LocalStack", ["ChildProcesses", "RPC", "ServiceKit", "Storage", "VommaProto", logging]),
         module("TestKit", ["Storage", logging]),
 
         // Services: adapters of the above to the wire.
@@ -106,16 +107,17 @@ let package = Package(
         service("vomma", ["DynamicMessages", "LocalStack", "Reports", "Trading", argumentParser, signals]),
 
         // Tests.
+        tests("ChildProcesses"),
         tests("Contract", ["Kernels", "MarketData", "Storage", "Trading", "VommaProto"]),
         tests("DynamicMessages", ["Kernels", "RPC", "ServiceKit", "VommaProto", logging], golden: ["Golden"]),
         tests("Features", ["Indicators", "Kernels", "MarketData"]),
         tests("Heston", ["Kernels", "MarketData"], golden: ["Golden"]),
-        tests("Indicators", ["Kernels", "MarketData"], golden: ["Golden"]),
+        tests("Indicators", ["ChildProcesses", "Kernels", "MarketData"], golden: ["Golden"]),
         tests("Learning", ["Kernels", "NeuralNetworks", "Policies", "Trading", "MarketData"]),
         tests("MarketData", ["Kernels"]),
         tests("NeuralNetworks", ["Kernels"]),
         tests("Policies", ["Kernels", "NeuralNetworks"]),
-        tests("RPC", [nio, nioPosix, nioLocks, logging]),
+        tests("RPC", ["ChildProcesses", nio, nioPosix, nioLocks, logging]),
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),
         tests("Sentiment", ["Kernels", "MarketData"]),
@@ -127,11 +129,11 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "Kernels", "LocalStack", "MarketData", "NeuralNetworks", "RPC", "ServiceKit", "Storage", "TestKit",
+                "ChildProcesses", "Kernels", "LocalStack", "MarketData", "NeuralNetworks", "RPC", "ServiceKit", "Storage", "TestKit",
                 "VommaProto", logging, "market-gateway", "heston-inverter-service", "regime-sentiment-service",
                 "feature-service", "policy-service", "execution-service", "trainer",
             ], swiftSettings: strict),
-        .testTarget(name: "PeerTests", dependencies: ["heston-inverter-service"], swiftSettings: strict),
+        .testTarget(name: "PeerTests", dependencies: ["ChildProcesses", "heston-inverter-service"], swiftSettings: strict),
         .testTarget(name: "TidyTests", swiftSettings: strict),
         .testTarget(
             name: "TrainerTests",
@@ -139,7 +141,7 @@ let package = Package(
                 "trainer", "Features", "Kernels", "Learning", "MarketData", "Policies", "RPC", "Storage", "TestKit",
                 "Trading", "VommaProto", lifecycle, logging,
             ], swiftSettings: strict),
-        tests("VommaProto", ["Kernels", "RPC", "protoc-gen-vomma"], golden: ["Golden"]),
+        tests("VommaProto", ["ChildProcesses", "Kernels", "RPC", "protoc-gen-vomma"], golden: ["Golden"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -19,14 +19,10 @@ final class ConnectionThread: SerialExecutor {
     /// Throws `outOfMemory` when the process has no file descriptor or thread left.
     init() throws(StorageError) {
         wakeUp = try WakePipe()
-        var attributes = pthread_attr_t()
-        unsafe pthread_attr_init(&attributes)
-        defer { unsafe pthread_attr_destroy(&attributes) }
-        unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
         var thread = pthread_t()
         let context = unsafe Unmanaged.passRetained(self).toOpaque()
         let failure = unsafe pthread_create(
-            &thread, &attributes,
+            &thread, nil,
             { context in
                 guard let context = unsafe context else { return nil }
                 // The thread owns the executor until it ends: the retain above is consumed here.
@@ -37,6 +33,7 @@ final class ConnectionThread: SerialExecutor {
             unsafe Unmanaged<ConnectionThread>.fromOpaque(context).release()
             throw .outOfMemory
         }
+        pthread_detach(thread)
         identity.withLockedValue { $0 = thread }
     }
 

@@ -83,7 +83,7 @@ public actor EmbeddedCluster {
         guard FileSystem.exists(configuration.folder) else { return }
         try stop(configuration, mode: "immediate")
         let place = try Place(configuration, makeFolders: false)
-        _ = try ChildProcess.run(["/bin/rm", "-rf", "--", place.folder] + [place.socketFolder])
+        _ = try Program.run(["/bin/rm", "-rf", "--", place.folder] + [place.socketFolder])
     }
 
     /// Our own folders whose names begin with `prefix`; for the test fixture's cleaning up.
@@ -181,8 +181,8 @@ public actor EmbeddedCluster {
         }
 
         /// Runs a server program as the user that it must not be root for.
-        func asServer(_ arguments: [String]) throws(StorageError) -> ChildProcess.Outcome {
-            guard let user else { return try ChildProcess.run(arguments) }
+        func asServer(_ arguments: [String]) throws(StorageError) -> Program.Outcome {
+            guard let user else { return try Program.run(arguments) }
             let prefix: [String]
             if FileSystem.isExecutable("/usr/bin/setpriv") {
                 prefix = [
@@ -193,7 +193,7 @@ public actor EmbeddedCluster {
                 prefix = ["/usr/sbin/runuser", "-u", user.name, "--"]
             }
             // From /, because that user need not be allowed to stand where we do.
-            return try ChildProcess.run(["/usr/bin/env", "-C", "/"] + prefix + arguments)
+            return try Program.run(["/usr/bin/env", "-C", "/"] + prefix + arguments)
         }
 
         func url(password: String, database: String) -> String {
@@ -228,7 +228,7 @@ public actor EmbeddedCluster {
             let version = text.prefix { !$0.isWhitespace }
             for folder in complete {
                 // `postgres (PostgreSQL) 15.6`
-                let words = try ChildProcess.run([folder + "/postgres", "--version"]).output.split(separator: " ")
+                let words = try Program.run([folder + "/postgres", "--version"]).output.split(separator: " ")
                 if words.count > 2, words[2].prefix(while: { $0.isNumber }) == version { return folder }
             }
             throw .cluster("the data is of PostgreSQL \(version), whose server programs are not installed")
@@ -248,7 +248,7 @@ public actor EmbeddedCluster {
             // Made aside and renamed when complete: a cluster is there as a whole, or not at all.
             let draft = server + "/data.new"
             let handedPassword = server + "/initial-password"
-            _ = try ChildProcess.run(["/bin/rm", "-rf", "--", draft])
+            _ = try Program.run(["/bin/rm", "-rf", "--", draft])
             try FileSystem.write(password, to: handedPassword)
             defer { FileSystem.remove(handedPassword) }
             if let user { try FileSystem.setOwner(handedPassword, user.user, user.group) }

@@ -1,3 +1,4 @@
+import ChildProcesses
 import Foundation
 import Indicators
 import MarketData
@@ -33,16 +34,10 @@ struct TALibTable {
         TALibTable(text: try String(contentsOf: tests.appending(path: "Golden/talib-120.csv"), encoding: .utf8))
     }
 
-    static func full() throws -> TALibTable {
-        let gzip = Process()
-        gzip.executableURL = URL(filePath: "/usr/bin/env")
-        gzip.arguments = ["gzip", "-dc", reference.path]
-        let pipe = Pipe()
-        gzip.standardOutput = pipe
-        try gzip.run()
-        let data = pipe.fileHandleForReading.readDataToEndOfFile()
-        gzip.waitUntilExit()
-        return TALibTable(text: String(decoding: data, as: UTF8.self))
+    static func full() async throws -> TALibTable {
+        let (status, text) = try await ChildProcess.run("/usr/bin/env", ["gzip", "-dc", reference.path])
+        try #require(status == 0, "\(text)")
+        return TALibTable(text: text)
     }
 }
 
@@ -108,8 +103,8 @@ struct TALibParityTests {
     @Test(
         "all 2,000 bars of the reference",
         .enabled(if: FileManager.default.fileExists(atPath: TALibTable.reference.path)))
-    func full() throws {
-        let table = try TALibTable.full()
+    func full() async throws {
+        let table = try await TALibTable.full()
         #expect(table.bars.count == 2000)
         Self.check(table)
     }

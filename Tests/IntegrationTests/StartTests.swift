@@ -1,4 +1,4 @@
-import Dispatch
+import ChildProcesses
 import Foundation
 import LocalStack
 import Storage
@@ -16,24 +16,9 @@ extension Integration {
         private static func run(
             _ service: ServiceName, _ arguments: [String] = [], _ variables: [String: String] = [:]
         ) async throws -> Outcome {
-            let process = Process()
-            process.executableURL = URL(fileURLWithPath: Fleet.binaries + "/" + service.rawValue)
-            process.arguments = arguments
-            process.environment = variables
-            let output = Pipe()
-            process.standardOutput = output
-            process.standardError = output
-            process.standardInput = FileHandle.nullDevice
-            try process.run()
-            return await withCheckedContinuation { continuation in
-                DispatchQueue.global().async {
-                    let bytes = output.fileHandleForReading.readDataToEndOfFile()
-                    process.waitUntilExit()
-                    continuation.resume(
-                        returning: Outcome(
-                            status: process.terminationStatus, output: String(decoding: bytes, as: UTF8.self)))
-                }
-            }
+            let (status, output) = try await ChildProcess.run(
+                Fleet.binaries + "/" + service.rawValue, arguments, environment: variables)
+            return Outcome(status: status, output: output)
         }
 
         @Test("--help describes every variable and ends well", arguments: ServiceName.allCases)

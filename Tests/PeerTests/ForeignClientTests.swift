@@ -1,3 +1,4 @@
+import ChildProcesses
 import Foundation
 import Testing
 
@@ -15,12 +16,14 @@ struct ForeignClientTests {
         let service = try ServiceUnderTest("heston-inverter-service")
         let port = try await service.port()
         let python = ProcessInfo.processInfo.environment["VOMMA_PYTHON"] ?? "/usr/bin/python3"
-        let (exitCode, output) = try await Self.run(
+        let (exitCode, output) = try await ChildProcess.run(
             python,
             [
                 Self.peers.appending(path: "foreign_client.py").path, "\(port)", "\(service.processID)",
                 Self.reference.path,
-            ])
+            ],
+            // What Python might find in the surroundings must not decide this.
+            environment: ["PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"])
         #expect(exitCode == 0, "\(output)")
         // The client's own words, so that one that checks nothing cannot pass.
         #expect(output.split(separator: "\n").count { $0.hasPrefix("ok ") } > 55, "\(output)")
@@ -36,28 +39,5 @@ struct ForeignClientTests {
         let committed = try String(contentsOf: Self.reference, encoding: .utf8).split(separator: "\n")
         let original = try String(contentsOf: Self.shared, encoding: .utf8).split(separator: "\n")
         #expect(committed.filter { !$0.hasPrefix("#") } == original)
-    }
-
-    /// Runs a program to its end: its exit code and all that it wrote.
-    private static func run(_ program: String, _ arguments: [String]) async throws -> (exitCode: Int32, output: String)
-    {
-        let process = Process()
-        let pipe = Pipe()
-        process.executableURL = URL(filePath: program)
-        process.arguments = arguments
-        process.standardOutput = pipe
-        process.standardError = pipe
-        // What Python might find in the surroundings must not decide this.
-        process.environment = ["PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"]
-        let output = Collected(pipe)
-        let ended = AsyncStream<Int32>.makeStream()
-        process.terminationHandler = { ended.continuation.yield($0.terminationStatus) }
-        try process.run()
-        for await code in ended.stream {
-            await output.untilEnd()
-            return (code, output.text)
-        }
-        process.terminate()
-        throw CancellationError()
     }
 }

@@ -1,3 +1,4 @@
+import ChildProcesses
 import Foundation
 import Testing
 
@@ -35,17 +36,8 @@ struct PeerTests {
         let script = URL(filePath: #filePath).deletingLastPathComponent()
             .appending(path: "../Peers/rpc/check.py").standardizedFileURL
         try await withServer(Self.methods) { server, _ in
-            let process = Process()
-            let output = Pipe()
-            let ended = OneShot<Int32>()
-            process.executableURL = URL(filePath: python)
-            process.arguments = [script.path, String(try await server.boundPort)]
-            process.standardOutput = output
-            process.standardError = output
-            process.terminationHandler = { ended.fire($0.terminationStatus) }
-            try process.run()
-            let result = await ended.waitUncancelled()
-            let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+            let (result, text) = try await ChildProcess.run(
+                python, [script.path, String(try await server.boundPort)])
             #expect(result == 0, "\(text)")
         }
     }

@@ -1,3 +1,4 @@
+internal import ChildProcesses
 internal import Foundation
 internal import RPC
 import Testing
@@ -7,17 +8,14 @@ internal import VommaProto
 struct GeneratedCodeTests {
     /// Regenerates all of it beside the committed files, with the generator of this build.
     @Test("is what the protos say", .enabled(if: hasProtoc, "protoc or protoc-c is not installed"))
-    func upToDate() throws {
+    func upToDate() async throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized
         let output = FileManager.default.temporaryDirectory.appending(path: "vomma-generated-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: output) }
         let plugin = try #require(Self.plugin, "protoc-gen-vomma is not beside the tests")
-        let process = Process()
-        process.executableURL = root.appending(path: "proto/generate.sh")
-        process.arguments = [plugin.path, output.path]
-        try process.run()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0)
+        let (status, words) = try await ChildProcess.run(
+            root.appending(path: "proto/generate.sh").path, [plugin.path, output.path])
+        try #require(status == 0, "\(words)")
         for folder in ["VommaProto/Generated", "CVommaProto"] {
             let made = try Self.files(in: output.appending(path: folder))
             let committed = try Self.files(in: root.appending(path: "Sources").appending(path: folder))

@@ -1,67 +1,26 @@
+internal import ChildProcesses
 internal import Glibc
 
 /// Runs another program to its end. For starting and stopping the private cluster: rare, so plain and blocking.
-enum ChildProcess {
+enum Program {
     struct Outcome {
         /// The exit status; 128 + the signal's number when a signal ended it.
         var status: Int32
-        /// What it wrote to standard output and standard error, at most `maximumOutput` bytes.
+        /// What it wrote to standard output and standard error, at most 64 KiB.
         var output: String
     }
 
-    static let maximumOutput = 65_536
-
-    /// Runs `arguments` (the first is the program's path) and waits. Output goes through a file, not a pipe: a daemon
-    /// that the program leaves behind may hold it open for ever.
+    /// Runs `arguments` (the first is the program's path) and waits. The server that it may leave behind keeps its
+    /// output open, so that goes through a file.
     ///
     /// Blocks: call it from a thread of its own. Throws `cluster` when it can't be started.
     static func run(_ arguments: [String]) throws(StorageError) -> Outcome {
-        var template = Array("/tmp/vomma-output-XXXXXX".utf8CString)
-        let file = unsafe mkstemp(&template)
-        guard file >= 0 else { throw .cluster("no temporary file could be made") }
-        _ = fcntl(file, F_SETFD, FD_CLOEXEC)
-        defer { close(file) }
-        unsafe _ = unlink(template)
-
-        var actions = unsafe posix_spawn_file_actions_t()
-        unsafe posix_spawn_file_actions_init(&actions)
-        defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-        unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        unsafe posix_spawn_file_actions_adddup2(&actions, file, 1)
-        unsafe posix_spawn_file_actions_adddup2(&actions, file, 2)
-
-        // A group of its own: a Ctrl-C on the terminal is ours to handle, not the server's. No blocked signals
-        // inherited.
-        var attributes = posix_spawnattr_t()
-        unsafe posix_spawnattr_init(&attributes)
-        defer { unsafe posix_spawnattr_destroy(&attributes) }
-        var none = sigset_t()
-        unsafe sigemptyset(&none)
-        var all = sigset_t()
-        unsafe sigfillset(&all)
-        unsafe posix_spawnattr_setsigmask(&attributes, &none)
-        unsafe posix_spawnattr_setsigdefault(&attributes, &all)
-        unsafe posix_spawnattr_setpgroup(&attributes, 0)
-        unsafe posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
-
-        let strings = unsafe arguments.map { unsafe strdup($0) } + [nil]
-        defer { unsafe strings.forEach { unsafe free($0) } }
-        var identifier = pid_t()
-        let failure = unsafe posix_spawn(&identifier, arguments[0], &actions, &attributes, strings, environ)
-        guard failure == 0 else { throw .cluster("\(arguments[0]) could not be started (error \(failure))") }
-        var status: CInt = 0
-        while unsafe waitpid(identifier, &status, 0) < 0 {
-            guard errno == EINTR else { throw .cluster("\(arguments[0]) could not be waited for") }
+        do {
+            let child = try ChildProcess(arguments[0], Array(arguments.dropFirst()), output: .unnamedFile)
+            return Outcome(status: child.waitUntilEnd(), output: child.text)
+        } catch {
+            throw .cluster("\(error)")
         }
-        let signal = status & 0x7F
-        return Outcome(status: signal == 0 ? (status >> 8) & 0xFF : 128 + signal, output: contents(of: file))
-    }
-
-    private static func contents(of file: CInt) -> String {
-        var bytes = [UInt8](repeating: 0, count: maximumOutput)
-        let count = unsafe bytes.withUnsafeMutableBytes { unsafe pread(file, $0.baseAddress, $0.count, 0) }
-        return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
     }
 }
 
