@@ -106,6 +106,17 @@ let package = Package(
             ["Evaluation", "Features", "Learning", "NeuralNetworks", "Policies", "Regimes", "Trading"]),
         service("vomma", ["DynamicMessages", "LocalStack", "Reports", "Trading", argumentParser, signals]),
 
+        // What tests use: a service for foreign clients, and an executable to let them loose on.
+        .target(
+            name: "InteropService", dependencies: ["RPC", "VommaProto"], path: "Tests/InteropService",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "rpc-testbed",
+            dependencies: [
+                "InteropService", "RPC", "VommaProto", argumentParser, logging, nio, nioPosix, nioLocks, signals,
+            ],
+            path: "Tests/Testbed", swiftSettings: strict),
+
         // Tests.
         tests("ChildProcesses"),
         tests("Contract", ["Kernels", "MarketData", "Storage", "Trading", "VommaProto"]),
@@ -133,7 +144,10 @@ let package = Package(
                 "VommaProto", logging, "market-gateway", "heston-inverter-service", "regime-sentiment-service",
                 "feature-service", "policy-service", "execution-service", "trainer",
             ], swiftSettings: strict),
-        .testTarget(name: "PeerTests", dependencies: ["ChildProcesses", "heston-inverter-service"], swiftSettings: strict),
+        .testTarget(
+            name: "PeerTests",
+            dependencies: ["ChildProcesses", "InteropService", "RPC", "VommaProto", "heston-inverter-service", logging],
+            swiftSettings: strict),
         .testTarget(name: "TidyTests", swiftSettings: strict),
         .testTarget(
             name: "TrainerTests",

@@ -7,9 +7,12 @@ struct RequestHead {
     var metadata = Metadata()
     /// The answer, if the head alone decides it: an HTTP status and the gRPC status that goes with it.
     var refusal: (httpStatus: Int, status: RPCStatus)?
+    /// The refusal goes to an HTTP client that doesn't speak gRPC and may show a body: it gets the reason as text.
+    var isForPeople = false
 
     init(_ headers: HeaderFields, _ range: Range<Int>) {
         var isPost = false
+        var isHead = false
         var isGRPC = false
         var encoding: ArraySlice<UInt8>?
         var hasBadTimeout = false
@@ -17,6 +20,7 @@ struct RequestHead {
             let value = headers.value(index)
             if headers.nameIs(index, ":method") {
                 isPost = headers.valueIs(index, "POST")
+                isHead = headers.valueIs(index, "HEAD")
             } else if headers.nameIs(index, ":path") {
                 path = value
             } else if headers.nameIs(index, "content-type") {
@@ -32,8 +36,10 @@ struct RequestHead {
         }
         if !isPost {
             refusal = (405, RPCStatus(.internal, "gRPC is POST only"))
+            isForPeople = !isHead
         } else if !isGRPC {
             refusal = (415, RPCStatus(.internal, "content-type is not application/grpc"))
+            isForPeople = true
         } else if let encoding {
             let name = String(decoding: encoding.prefix(32), as: UTF8.self)
             refusal = (200, RPCStatus(.unimplemented, "message encoding \(name) is not supported"))
@@ -153,6 +159,11 @@ enum GRPCHeaders {
         appendStatus(status, metadata, to: &headers)
         if status.code == .unimplemented { headers.append("grpc-accept-encoding", "identity".utf8) }
         return headers
+    }
+
+    /// The head of an answer to what is no gRPC client; text follows.
+    static func text(httpStatus: Int) -> HeaderFields {
+        HeaderFields([":status": String(httpStatus), "content-type": "text/plain; charset=utf-8"])
     }
 
     static func request(path: String, authority: String, timeout: Duration?, _ metadata: Metadata) -> HeaderFields {

@@ -145,7 +145,7 @@ final class ServerConnection: HTTP2Connection {
         }
         let head = RequestHead(session.headers, block.fields)
         if let (httpStatus, status) = head.refusal {
-            refuse(stream, httpStatus, status)
+            refuse(stream, httpStatus, status, asText: head.isForPeople)
             return
         }
         guard let method = environment.methods[head.path] else {
@@ -164,8 +164,17 @@ final class ServerConnection: HTTP2Connection {
         call.accept()
     }
 
-    private func refuse(_ stream: HTTP2Session.StreamReference, _ httpStatus: Int, _ status: RPCStatus) {
-        session.respond(stream, GRPCHeaders.trailersOnly(status, httpStatus: httpStatus), hasBody: false)
+    /// Answers without a call. `asText`: to a browser or the like, which gets a body to show; gRPC's status follows.
+    private func refuse(
+        _ stream: HTTP2Session.StreamReference, _ httpStatus: Int, _ status: RPCStatus, asText: Bool = false
+    ) {
+        if asText {
+            session.respond(stream, GRPCHeaders.text(httpStatus: httpStatus), hasBody: true)
+            session.enqueue(stream, HTTP2Session.Chunk(Array((status.message + "\n").utf8)))
+            session.finish(stream, trailers: GRPCHeaders.trailers(status, [:]))
+        } else {
+            session.respond(stream, GRPCHeaders.trailersOnly(status, httpStatus: httpStatus), hasBody: false)
+        }
         onCallFinished?("", status.code, .zero)
     }
 }

@@ -394,4 +394,17 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
             if code == .unimplemented { #expect(answer.head["grpc-accept-encoding"] == "identity") }
         }
     }
+
+    @Test("What is no gRPC client gets the reason as text, but for HEAD", arguments: ["GET", "PUT", "HEAD", "POST"])
+    func textForPeople(method: String) async throws {
+        try await withServer([echo]) { server, _ in
+            let answer = try await Probe.request(
+                port: try await server.boundPort, [(":method", method), ("content-type", "text/html")], body: [])
+            #expect(answer.head[":status"] == (method == "POST" ? "415" : "405"))
+            #expect(answer.code == .internal)
+            let reason = method == "POST" ? "content-type is not application/grpc\n" : "gRPC is POST only\n"
+            #expect(String(decoding: answer.data, as: UTF8.self) == (method == "HEAD" ? "" : reason))
+            #expect(answer.head["content-type"]?.hasPrefix(method == "HEAD" ? "application/grpc" : "text/plain") == true)
+        }
+    }
 }
