@@ -6,7 +6,7 @@ final class Naming {
     /// Package → prefix of its top-level types. `swift_prefix` in the file wins; other packages use their own name.
     private static let prefixes = [
         "vomma.v1": "", "grpc.health.v1": "Health", "grpc.reflection.v1": "Reflection",
-        "grpc.reflection.v1alpha": "ReflectionV1Alpha", "inference": "Inference", "google.protobuf": "Google",
+        "grpc.reflection.v1alpha": "ReflectionV1Alpha", "inference": "", "google.protobuf": "Google",
     ]
     /// Names that the generated code uses itself: a message of that name gets the suffix `Message`.
     private static let reservedTypes: Set<String> = [

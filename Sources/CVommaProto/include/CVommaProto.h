@@ -3,6 +3,7 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "inference/inference.pb-c.h"
 #include "vomma/testing/v1/interop.pb-c.h"
 #include "vomma/testing/v1/testing.pb-c.h"
 #include "vomma/v1/checkpoint.pb-c.h"

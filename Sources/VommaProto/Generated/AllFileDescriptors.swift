@@ -6,6 +6,7 @@ extension FileDescriptors {
         grpcHealthV1Health,
         grpcReflectionV1Reflection,
         grpcReflectionV1alphaReflection,
+        inferenceInference,
         vommaTestingV1Interop,
         vommaTestingV1Testing,
         vommaV1Checkpoint,
