@@ -15,6 +15,8 @@ public final class LocalStack: Sendable {
         /// Logs go to `<data>/logs`.
         public var dataFolder: String
         public var databaseURL: String
+        /// Of services that have a role of their own in the database; the others get `databaseURL`.
+        public var databaseURLs: [ServiceName: String] = [:]
         /// Replicas of the trainer.
         public var trainers = 1
         public var logLevel = Logger.Level.info
@@ -26,6 +28,28 @@ public final class LocalStack: Sendable {
             self.dataFolder = dataFolder
             self.databaseURL = databaseURL
         }
+    }
+
+    /// Migrates a private cluster's database and gives each service a role of its own in it, with its password under
+    /// `credentials`; returns their URLs. `url` is the owner's.
+    public static func roleURLs(url: String, credentials: String, log: Logger) async throws -> [ServiceName: String] {
+        let configuration = try StorageConfiguration(url: url)
+        let pool = ConnectionPool(configuration, log: log)
+        let files = RoleCredentials(folder: credentials)
+        do {
+            try await pool.migrate()
+            try await pool.applyRoles(files)
+        } catch {
+            await pool.close()
+            throw error
+        }
+        await pool.close()
+        var urls: [ServiceName: String] = [:]
+        for name in ServiceName.allCases {
+            guard let role = DatabaseRole.named(name.rawValue) else { continue }
+            urls[name] = try configuration.url(for: role, passwordFile: files.passwordFile(of: role))
+        }
+        return urls
     }
 
     public let children: [ServiceChild]
@@ -55,6 +79,7 @@ public final class LocalStack: Sendable {
             let suffix = name == .trainer ? "-\(seen[name, default: 1])" : ""
             var own = environment
             own["VOMMA_PORT"] = "\(port)"
+            if let url = configuration.databaseURLs[name] { own["VOMMA_DATABASE_URL"] = url }
             return ServiceChild(
                 name: name, port: port, executable: configuration.binaries + "/" + name.rawValue, environment: own,
                 logFile: "\(logs)/\(name.rawValue)\(suffix).log")

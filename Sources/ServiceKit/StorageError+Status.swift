@@ -7,8 +7,10 @@ extension StorageError: RPCStatusConvertible {
         switch self {
         case .cancelled: RPCStatus(.cancelled, "\(self)")
         // A caller that calls again later is served once the database is back, or less busy.
-        case .unavailable, .outcomeUnknown, .timeout, .tooManyWaiters, .serializationFailure, .closed:
+        case .unavailable, .tooManyConnections, .outcomeUnknown, .timeout, .tooManyWaiters, .serializationFailure,
+            .closed:
             RPCStatus(.unavailable, "\(self)")
+        case .diskFull: RPCStatus(.resourceExhausted, "\(self)")
         default: RPCStatus(.internal, "\(self)")
         }
     }

@@ -1,11 +1,19 @@
 /// Collects values in PostgreSQL's binary format: the parameters of a statement, or the rows of a COPY.
 public struct BinaryWriter {
-    public private(set) var bytes: [UInt8] = []
+    @usableFromInline
+    var bytes: [UInt8] = []
     /// Where each parameter's bytes lie; `nil` is NULL. Used for parameters only.
     private(set) var fields: [Range<Int>?] = []
     private(set) var types: [UInt32] = []
 
     init() {}
+
+    /// Forgets everything but the memory.
+    mutating func removeAll() {
+        bytes.removeAll(keepingCapacity: true)
+        fields.removeAll(keepingCapacity: true)
+        types.removeAll(keepingCapacity: true)
+    }
 
     /// Adds one parameter of a statement.
     mutating func addParameter(_ value: some PostgresEncodable) {
@@ -27,12 +35,15 @@ public struct BinaryWriter {
     }
 
     /// Adds an integer in network order.
+    @inlinable
     public mutating func append<I: FixedWidthInteger>(_ value: I) {
         let bigEndian = value.bigEndian
         unsafe withUnsafeBytes(of: bigEndian) { unsafe bytes.append(contentsOf: $0) }
     }
 
+    @inlinable
     public mutating func append(contentsOf other: [UInt8]) { bytes.append(contentsOf: other) }
+    @inlinable
     public mutating func append(_ text: String) { bytes.append(contentsOf: text.utf8) }
 
     /// Writes the count of the bytes after it into the four bytes at `start`.

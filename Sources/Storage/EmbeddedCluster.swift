@@ -242,8 +242,7 @@ public actor EmbeddedCluster {
             } else if isMade {
                 throw .cluster("\(passwordFile) is missing, and the data can't be opened without it")
             }
-            var generator = SystemRandomNumberGenerator()
-            let password = (0..<4).map { _ in String(generator.next(), radix: 36) }.joined()
+            let password = RandomPassword.make()
             try FileSystem.write(password, to: passwordFile)
             // Made aside and renamed when complete: a cluster is there as a whole, or not at all.
             let draft = server + "/data.new"

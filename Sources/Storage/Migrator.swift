@@ -15,7 +15,8 @@ public struct Migration: Sendable, Equatable {
 
     /// Those built into this binary, in order. A new file is added here; a test compares this list with the folder.
     public static let all: [Migration] = [
-        Migration(number: 1, name: "initial", bytes: PackageResources._001_initial_sql)
+        Migration(number: 1, name: "initial", bytes: PackageResources._001_initial_sql),
+        Migration(number: 2, name: "retention", bytes: PackageResources._002_retention_sql),
     ]
 
     private init(number: Int, name: String, bytes: [UInt8]) {

@@ -7,7 +7,9 @@ private func whole<I: FixedWidthInteger & BitwiseCopyable>(_ binary: RawSpan, _ 
 }
 
 extension Bool: PostgresEncodable, PostgresDecodable {
+    @inlinable
     public static var postgresType: PostgresType { .bool }
+    @inlinable
     public func write(to writer: inout BinaryWriter) { writer.append(UInt8(self ? 1 : 0)) }
     public static func canDecode(_ type: PostgresType) -> Bool { type == .bool }
     public init?(binary: RawSpan, type: PostgresType) {
@@ -17,7 +19,9 @@ extension Bool: PostgresEncodable, PostgresDecodable {
 }
 
 extension Int16: PostgresEncodable, PostgresDecodable {
+    @inlinable
     public static var postgresType: PostgresType { .int2 }
+    @inlinable
     public func write(to writer: inout BinaryWriter) { writer.append(self) }
     public static func canDecode(_ type: PostgresType) -> Bool { type == .int2 }
     public init?(binary: RawSpan, type: PostgresType) {
@@ -27,7 +31,9 @@ extension Int16: PostgresEncodable, PostgresDecodable {
 }
 
 extension Int32: PostgresEncodable, PostgresDecodable {
+    @inlinable
     public static var postgresType: PostgresType { .int4 }
+    @inlinable
     public func write(to writer: inout BinaryWriter) { writer.append(self) }
     public static func canDecode(_ type: PostgresType) -> Bool { type == .int4 || type == .int2 }
     public init?(binary: RawSpan, type: PostgresType) {
@@ -37,7 +43,9 @@ extension Int32: PostgresEncodable, PostgresDecodable {
 }
 
 extension Int64: PostgresEncodable, PostgresDecodable {
+    @inlinable
     public static var postgresType: PostgresType { .int8 }
+    @inlinable
     public func write(to writer: inout BinaryWriter) { writer.append(self) }
     public static func canDecode(_ type: PostgresType) -> Bool { type == .int8 || type == .int4 || type == .int2 }
     public init?(binary: RawSpan, type: PostgresType) {
@@ -57,7 +65,9 @@ extension Int64: PostgresEncodable, PostgresDecodable {
 }
 
 extension Int: PostgresEncodable, PostgresDecodable {
+    @inlinable
     public static var postgresType: PostgresType { .int8 }
+    @inlinable
     public func write(to writer: inout BinaryWriter) { writer.append(Int64(self)) }
     public static func canDecode(_ type: PostgresType) -> Bool { Int64.canDecode(type) }
     public init?(binary: RawSpan, type: PostgresType) {
@@ -67,7 +77,9 @@ extension Int: PostgresEncodable, PostgresDecodable {
 }
 
 extension Float: PostgresEncodable, PostgresDecodable {
+    @inlinable
     public static var postgresType: PostgresType { .float4 }
+    @inlinable
     public func write(to writer: inout BinaryWriter) { writer.append(bitPattern) }
     public static func canDecode(_ type: PostgresType) -> Bool { type == .float4 }
     public init?(binary: RawSpan, type: PostgresType) {
@@ -77,7 +89,9 @@ extension Float: PostgresEncodable, PostgresDecodable {
 }
 
 extension Double: PostgresEncodable, PostgresDecodable {
+    @inlinable
     public static var postgresType: PostgresType { .float8 }
+    @inlinable
     public func write(to writer: inout BinaryWriter) { writer.append(bitPattern) }
     public static func canDecode(_ type: PostgresType) -> Bool { type == .float8 || type == .float4 }
     public init?(binary: RawSpan, type: PostgresType) {
@@ -92,7 +106,9 @@ extension Double: PostgresEncodable, PostgresDecodable {
 }
 
 extension String: PostgresEncodable, PostgresDecodable {
+    @inlinable
     public static var postgresType: PostgresType { .text }
+    @inlinable
     public func write(to writer: inout BinaryWriter) { writer.append(self) }
     public static func canDecode(_ type: PostgresType) -> Bool {
         [.text, .varchar, .bpchar, .name, .json].contains(type)
@@ -126,7 +142,9 @@ extension JSON: PostgresEncodable, PostgresDecodable {
 }
 
 extension Timestamp: PostgresEncodable, PostgresDecodable {
+    @inlinable
     public static var postgresType: PostgresType { .timestamptz }
+    @inlinable
     public func write(to writer: inout BinaryWriter) { writer.append(postgresMicroseconds) }
     public static func canDecode(_ type: PostgresType) -> Bool { type == .timestamptz }
     /// `infinity` and `-infinity` are no instants.
@@ -138,6 +156,7 @@ extension Timestamp: PostgresEncodable, PostgresDecodable {
     }
 
     /// Instants before PostgreSQL can count become its earliest representable number, which the server refuses.
+    @usableFromInline
     var postgresMicroseconds: Int64 {
         let (difference, overflow) = microseconds.subtractingReportingOverflow(Self.postgresEpoch)
         return overflow ? .min + 1 : difference

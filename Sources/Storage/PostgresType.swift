@@ -1,37 +1,38 @@
-internal import MarketData
+public import MarketData
 
 /// A PostgreSQL type by its object identifier; the fixed ones of `pg_type.dat`.
 public struct PostgresType: Sendable, Hashable {
     public let oid: UInt32
+    @inlinable
     public init(oid: UInt32) { self.oid = oid }
 
-    public static let bool = PostgresType(oid: 16)
-    public static let bytea = PostgresType(oid: 17)
-    public static let name = PostgresType(oid: 19)
-    public static let int8 = PostgresType(oid: 20)
-    public static let int2 = PostgresType(oid: 21)
-    public static let int4 = PostgresType(oid: 23)
-    public static let text = PostgresType(oid: 25)
-    public static let json = PostgresType(oid: 114)
-    public static let float4 = PostgresType(oid: 700)
-    public static let float8 = PostgresType(oid: 701)
-    public static let bpchar = PostgresType(oid: 1042)
-    public static let varchar = PostgresType(oid: 1043)
-    public static let timestamptz = PostgresType(oid: 1184)
-    public static let numeric = PostgresType(oid: 1700)
-    public static let jsonb = PostgresType(oid: 3802)
+    @inlinable public static var bool: PostgresType { PostgresType(oid: 16) }
+    @inlinable public static var bytea: PostgresType { PostgresType(oid: 17) }
+    @inlinable public static var name: PostgresType { PostgresType(oid: 19) }
+    @inlinable public static var int8: PostgresType { PostgresType(oid: 20) }
+    @inlinable public static var int2: PostgresType { PostgresType(oid: 21) }
+    @inlinable public static var int4: PostgresType { PostgresType(oid: 23) }
+    @inlinable public static var text: PostgresType { PostgresType(oid: 25) }
+    @inlinable public static var json: PostgresType { PostgresType(oid: 114) }
+    @inlinable public static var float4: PostgresType { PostgresType(oid: 700) }
+    @inlinable public static var float8: PostgresType { PostgresType(oid: 701) }
+    @inlinable public static var bpchar: PostgresType { PostgresType(oid: 1042) }
+    @inlinable public static var varchar: PostgresType { PostgresType(oid: 1043) }
+    @inlinable public static var timestamptz: PostgresType { PostgresType(oid: 1184) }
+    @inlinable public static var numeric: PostgresType { PostgresType(oid: 1700) }
+    @inlinable public static var jsonb: PostgresType { PostgresType(oid: 3802) }
 
-    public static let boolArray = PostgresType(oid: 1000)
-    public static let byteaArray = PostgresType(oid: 1001)
-    public static let int2Array = PostgresType(oid: 1005)
-    public static let int4Array = PostgresType(oid: 1007)
-    public static let textArray = PostgresType(oid: 1009)
-    public static let int8Array = PostgresType(oid: 1016)
-    public static let float4Array = PostgresType(oid: 1021)
-    public static let float8Array = PostgresType(oid: 1022)
-    public static let timestamptzArray = PostgresType(oid: 1185)
-    public static let numericArray = PostgresType(oid: 1231)
-    public static let jsonbArray = PostgresType(oid: 3807)
+    @inlinable public static var boolArray: PostgresType { PostgresType(oid: 1000) }
+    @inlinable public static var byteaArray: PostgresType { PostgresType(oid: 1001) }
+    @inlinable public static var int2Array: PostgresType { PostgresType(oid: 1005) }
+    @inlinable public static var int4Array: PostgresType { PostgresType(oid: 1007) }
+    @inlinable public static var textArray: PostgresType { PostgresType(oid: 1009) }
+    @inlinable public static var int8Array: PostgresType { PostgresType(oid: 1016) }
+    @inlinable public static var float4Array: PostgresType { PostgresType(oid: 1021) }
+    @inlinable public static var float8Array: PostgresType { PostgresType(oid: 1022) }
+    @inlinable public static var timestamptzArray: PostgresType { PostgresType(oid: 1185) }
+    @inlinable public static var numericArray: PostgresType { PostgresType(oid: 1231) }
+    @inlinable public static var jsonbArray: PostgresType { PostgresType(oid: 3807) }
 }
 
 /// A value that can be a parameter or a cell of a COPY, in PostgreSQL's binary format.
@@ -132,5 +133,5 @@ public struct DecimalNumber: Sendable, Hashable, CustomStringConvertible, Lossle
 
 extension Timestamp {
     /// PostgreSQL counts microseconds from 2000-01-01; `Timestamp` from 1970-01-01.
-    static let postgresEpoch: Int64 = 946_684_800_000_000
+    @inlinable static var postgresEpoch: Int64 { 946_684_800_000_000 }
 }

@@ -5,15 +5,12 @@ internal import CLibPQ
 @safe final class QueryResult: @unchecked Sendable {
     private let handle: OpaquePointer
     let rowCount: Int
-    let columnNames: [String]
-    let columnTypes: [PostgresType]
+    let columnCount: Int
 
     init(adopting result: OpaquePointer) {
         unsafe handle = result
         rowCount = unsafe Int(PQntuples(result))
-        let columns = 0..<(unsafe PQnfields(result))
-        columnNames = columns.map { unsafe PQfname(result, $0).map { unsafe String(cString: $0) } ?? "" }
-        columnTypes = columns.map { unsafe PostgresType(oid: PQftype(result, $0)) }
+        columnCount = unsafe Int(PQnfields(result))
     }
 
     deinit { unsafe PQclear(handle) }
@@ -38,7 +35,13 @@ internal import CLibPQ
         return try unsafe body(RawSpan(_unsafeStart: bytes, byteCount: count))
     }
 
-    func index(of column: String) -> Int? { columnNames.firstIndex(of: column) }
+    func type(of column: Int) -> PostgresType { unsafe PostgresType(oid: PQftype(handle, CInt(column))) }
+    var columnTypes: [PostgresType] { (0..<columnCount).map { type(of: $0) } }
+
+    func name(of column: Int) -> String {
+        unsafe PQfname(handle, CInt(column)).map { unsafe String(cString: $0) } ?? "#\(column)"
+    }
+    func index(of column: String) -> Int? { (0..<columnCount).first { name(of: $0) == column } }
 }
 
 /// What a `PGresult` means, and its conversion to our errors: the one place that knows libpq's codes.

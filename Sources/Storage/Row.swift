@@ -3,28 +3,28 @@ public struct Row: Sendable {
     let result: QueryResult
     let index: Int
 
-    public var columnCount: Int { result.columnTypes.count }
+    public var columnCount: Int { result.columnCount }
 
     /// The value of a column. Throws `decoding` for NULL where `T` is not optional, for a column of another type, and
     /// for a position or name that the result has not.
     public func get<T: PostgresDecodable>(_ column: Int, as type: T.Type = T.self) throws(StorageError) -> T {
-        guard result.columnTypes.indices.contains(column) else {
+        guard column >= 0, column < result.columnCount else {
             throw .decoding(column: "#\(column)", reason: "the result has \(columnCount) columns")
         }
-        let columnType = result.columnTypes[column]
+        let columnType = result.type(of: column)
         guard T.canDecode(columnType) else {
             throw .decoding(
-                column: result.columnNames[column], reason: "type \(columnType.oid) can't be read as \(T.self)")
+                column: result.name(of: column), reason: "type \(columnType.oid) can't be read as \(T.self)")
         }
         return try result.withCell(row: index, column: column) { (cell) throws(StorageError) in
             guard let cell else {
                 guard let null = T.valueOfNull else {
-                    throw .decoding(column: result.columnNames[column], reason: "NULL")
+                    throw .decoding(column: result.name(of: column), reason: "NULL")
                 }
                 return null
             }
             guard let value = T(binary: cell, type: columnType) else {
-                throw .decoding(column: result.columnNames[column], reason: "not a value of \(T.self)")
+                throw .decoding(column: result.name(of: column), reason: "not a value of \(T.self)")
             }
             return value
         }

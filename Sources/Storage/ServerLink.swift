@@ -65,10 +65,16 @@ internal import Glibc
             let state = String(word)
             guard state != "FATAL", state != "PANIC" else { continue }
             switch state.prefix(2) {
+            case "53": return state == "53300" ? .tooManyConnections : .unavailable("server answered \(state)")
             case "28", "3D", "42", "22": return .rejected(sqlState: state, message: message)
             default: return .unavailable("server answered \(state)")
             }
         }
+        // libpq's own words, in English: no locale is ever set here. They name no secret.
+        let isInsecure = ["certificate", "does not support SSL", "private key", "unknown ca"].contains {
+            message.contains($0)
+        }
+        if isInsecure { return .insecure(String(message.split(separator: "\n").first ?? "")) }
         return .unavailable("no connection to the server could be made")
     }
 
@@ -97,6 +103,15 @@ internal import Glibc
     /// Gives the connection up: it is closed at the end of its lease.
     func markBroken() { isBroken = true }
 
+    /// What the server stores of a password, made here, so that the password itself does not travel.
+    func passwordVerifier(role: String, password: String) throws(StorageError) -> String {
+        guard let text = unsafe PQencryptPasswordConn(handle, password, role, "scram-sha-256") else {
+            throw .outOfMemory
+        }
+        defer { unsafe PQfreemem(text) }
+        return unsafe String(cString: text)
+    }
+
     var processIdentifier: Int32 { unsafe PQbackendPID(handle) }
 
     // MARK: Statements
@@ -108,20 +123,22 @@ internal import Glibc
     /// All parameters and results are in binary.
     func sendExecute(name: String, _ parameters: borrowing BinaryWriter) throws(StorageError) {
         let count = parameters.fields.count
-        let formats = [CInt](repeating: 1, count: count)
-        let lengths = parameters.fields.map { CInt(truncatingIfNeeded: $0?.count ?? 0) }
-        let success = unsafe parameters.bytes.withUnsafeBufferPointer { bytes in
-            // An empty value needs an address too: nil means NULL.
-            unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 1) { empty in
-                let base = unsafe bytes.baseAddress.map {
-                    unsafe UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self)
+        let success = unsafe parameters.bytes.withUnsafeBytes { bytes in
+            unsafe withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: count + 1) { values in
+                unsafe withUnsafeTemporaryAllocation(of: CInt.self, capacity: 2 * count + 1) { numbers in
+                    for (index, field) in parameters.fields.enumerated() {
+                        // An empty value needs an address too, any one: nil means NULL.
+                        let base = unsafe bytes.baseAddress ?? UnsafeRawPointer(numbers.baseAddress)
+                        unsafe values[index] = unsafe field.flatMap { range in
+                            unsafe base.map { unsafe ($0 + range.lowerBound).assumingMemoryBound(to: CChar.self) }
+                        }
+                        unsafe numbers[index] = CInt(truncatingIfNeeded: field?.count ?? 0)
+                        unsafe numbers[count + index] = 1
+                    }
+                    return unsafe PQsendQueryPrepared(
+                        handle, name, CInt(count), values.baseAddress, numbers.baseAddress,
+                        numbers.baseAddress.map { unsafe $0 + count }, 1)
                 }
-                let values: [UnsafePointer<CChar>?] = unsafe parameters.fields.map { range in
-                    guard let range else { return nil }
-                    guard !range.isEmpty, let base = unsafe base else { return unsafe UnsafePointer(empty.baseAddress) }
-                    return unsafe base + range.lowerBound
-                }
-                return unsafe PQsendQueryPrepared(handle, name, CInt(count), values, lengths, formats, 1)
             }
         }
         try sent(success)
@@ -175,6 +192,28 @@ internal import Glibc
         return answer
     }
 
+    /// Sends what is still buffered, without an end of its own: whoever waits for answers has one. While the server
+    /// does not take it, what the server says is read, so that the two can't wait for each other.
+    func flush(until deadline: ContinuousClock.Instant) throws(StorageError) {
+        while true {
+            let pending = unsafe PQflush(handle)
+            guard pending >= 0 else { throw lost() }
+            guard pending > 0 else { return }
+            try flushSome(until: deadline)
+        }
+    }
+
+    /// The next answer that has arrived, without waiting: `.some(nil)` ends the answers of one statement of a pipeline,
+    /// `nil` says that there is none yet.
+    func takeAnswer(sql: String) throws(StorageError) -> ServerAnswer?? {
+        guard unsafe PQconsumeInput(handle) == 1 else { throw lost() }
+        guard unsafe PQisBusy(handle) == 0 else { return nil }
+        guard let result = unsafe PQgetResult(handle) else { return .some(nil) }
+        let answer = unsafe ServerAnswer.take(result, sql: sql)
+        if case .fatal = answer { throw lost() }
+        return answer
+    }
+
     private func lost() -> StorageError {
         isBroken = true
         return .unavailable("the connection to the server was lost")
@@ -203,12 +242,49 @@ internal import Glibc
             try flushSome(until: deadline)
         }
         // One buffer in flight at most: memory stays bounded by the caller's buffer size.
+        try flush(until: deadline)
+    }
+
+    /// The next piece of a COPY from the server, lent to `body`; false at its end, where `nextAnswer` says how it
+    /// ended. Nothing is read while `body` is at work: the server waits.
+    func takeCopy(
+        until deadline: ContinuousClock.Instant, _ body: (UnsafeRawBufferPointer) throws(StorageError) -> Void
+    ) throws(StorageError) -> Bool {
         while true {
-            let pending = unsafe PQflush(handle)
-            guard pending >= 0 else { throw lost() }
-            guard pending > 0 else { return }
-            try flushSome(until: deadline)
+            var piece: UnsafeMutablePointer<CChar>?
+            let count = unsafe PQgetCopyData(handle, &piece, 1)
+            if count > 0 {
+                defer { unsafe PQfreemem(piece) }
+                try unsafe body(UnsafeRawBufferPointer(start: piece, count: Int(count)))
+                return true
+            }
+            switch count {
+            case 0:
+                switch try wait(for: POLLIN, until: deadline, interruptible: true) {
+                case .ready: guard unsafe PQconsumeInput(handle) == 1 else { throw lost() }
+                case .deadline: throw .timeout(.statement)
+                case .interrupted: throw .cancelled
+                }
+            // Ended, well or badly.
+            case -1, -2: return false
+            default: throw lost()
+            }
         }
+    }
+
+    /// Gives a COPY from the server up, and waits until the connection is free again.
+    func abandonCopy(until deadline: ContinuousClock.Instant) throws(StorageError) {
+        cancel()
+        while true {
+            var piece: UnsafeMutablePointer<CChar>?
+            let count = unsafe PQgetCopyData(handle, &piece, 1)
+            if let piece = unsafe piece { unsafe PQfreemem(piece) }
+            if count > 0 { continue }
+            guard count == 0 else { break }
+            try wait(for: POLLIN, until: deadline, onDeadline: .timeout(.statement), interruptible: false)
+            guard unsafe PQconsumeInput(handle) == 1 else { throw lost() }
+        }
+        while try nextAnswer(sql: "", until: deadline, interruptible: false) != nil {}
     }
 
     private func flushSome(until deadline: ContinuousClock.Instant) throws(StorageError) {

@@ -6,6 +6,11 @@ public enum StorageError: Error, Sendable, Equatable {
     case invalidConfiguration(String)
     /// The server answered and refused us: unknown database or role, wrong password. Fix the configuration.
     case rejected(sqlState: String, message: String)
+    /// The URL demands an encrypted or verified connection, and the server does not offer TLS or shows a certificate
+    /// that is not trusted. Fix the configuration, or find out who answers there.
+    case insecure(String)
+    /// The server has no connection left for us (53300). Retried by the pool for as long as a caller may wait.
+    case tooManyConnections
     /// No server could be reached, or it went away before the work was committed. Retry later (`pool.retrying`).
     case unavailable(String)
     /// The connection broke during COMMIT: the work is either entirely stored or not at all. Repeat it if it is
@@ -24,6 +29,11 @@ public enum StorageError: Error, Sendable, Equatable {
     case constraintViolation(constraint: String, fault: ServerFault)
     /// Concurrent transactions kept colliding (40001, 40P01) for all the tries that were allowed.
     case serializationFailure(tries: Int)
+    /// This role has no right to do that: a service does more than its role allows, or the schema is out of date and
+    /// its owner has to migrate it.
+    case notPermitted(ServerFault)
+    /// The server's disk is full, or a limit of temporary files is reached (53100, 53400): make room, then retry.
+    case diskFull(ServerFault)
     /// A table, column or function does not exist: migrations have not run, or the binary is newer than the schema.
     case undefinedObject(ServerFault)
     /// Any other error the server reported.
@@ -60,7 +70,7 @@ public enum StorageError: Error, Sendable, Equatable {
     /// Whether the same call can succeed later without anybody's doing: the server is away, or busy.
     public var isRetryable: Bool {
         switch self {
-        case .unavailable, .outcomeUnknown, .serializationFailure: true
+        case .unavailable, .outcomeUnknown, .serializationFailure, .tooManyConnections: true
         default: false
         }
     }
@@ -68,7 +78,10 @@ public enum StorageError: Error, Sendable, Equatable {
     /// The server's five-character code, where it gave one.
     public var sqlState: String? {
         switch self {
-        case .constraintViolation(_, let fault), .undefinedObject(let fault), .server(let fault): fault.sqlState
+        case .constraintViolation(_, let fault), .undefinedObject(let fault), .notPermitted(let fault),
+            .diskFull(let fault), .server(let fault):
+            fault.sqlState
+        case .tooManyConnections: "53300"
         case .rejected(let sqlState, _): sqlState
         default: nil
         }
@@ -94,7 +107,10 @@ extension StorageError {
         switch fault.sqlState {
         case "40001", "40P01": self = .serializationFailure(tries: 1)
         case "57014": self = timedOut || fault.isStatementTimeout ? .timeout(.statement) : .cancelled
-        case "57P01", "57P02", "57P03", "53300": self = .unavailable("server answered \(fault.sqlState)")
+        case "53300": self = .tooManyConnections
+        case "53100", "53400": self = .diskFull(fault)
+        case "42501": self = .notPermitted(fault)
+        case "57P01", "57P02", "57P03": self = .unavailable("server answered \(fault.sqlState)")
         case "42P01", "42703", "42883", "42704", "3F000": self = .undefinedObject(fault)
         case "23502": self = .constraintViolation(constraint: fault.column ?? "", fault: fault)
         case let state where state.hasPrefix("23"):
@@ -120,6 +136,8 @@ extension StorageError: CustomStringConvertible, CustomDebugStringConvertible {
             case "28P01", "28000": "the server refused this role or password (\(state))"
             default: "the server refused the connection (\(state))"
             }
+        case .insecure(let reason): "no trusted connection to the database: \(reason)"
+        case .tooManyConnections: "the server has no connection left (53300)"
         case .unavailable(let reason): "database unavailable: \(reason)"
         case .outcomeUnknown(let reason): "connection lost during commit, outcome unknown: \(reason)"
         case .timeout(.acquire): "no database connection became free in time"
@@ -129,6 +147,8 @@ extension StorageError: CustomStringConvertible, CustomDebugStringConvertible {
         case .closed: "connection pool is closed"
         case .constraintViolation(let name, let fault): "constraint \(name) violated (\(fault.sqlState))"
         case .serializationFailure(let tries): "transaction collided with others, \(tries) tries"
+        case .notPermitted(let fault): "this database role may not do that (\(fault.sqlState))"
+        case .diskFull(let fault): "the database server's disk is full (\(fault.sqlState))"
         case .undefinedObject(let fault): "no such table, column or function (\(fault.sqlState))"
         case .server(let fault): "database error \(fault.sqlState)"
         case .decoding(let column, let reason): "column \(column): \(reason)"
@@ -150,7 +170,8 @@ extension StorageError: CustomStringConvertible, CustomDebugStringConvertible {
 
     public var debugDescription: String {
         switch self {
-        case .constraintViolation(_, let fault), .undefinedObject(let fault), .server(let fault):
+        case .constraintViolation(_, let fault), .undefinedObject(let fault), .notPermitted(let fault),
+            .diskFull(let fault), .server(let fault):
             [description, fault.message, fault.detail, fault.sql.isEmpty ? nil : "in: " + fault.sql]
                 .compactMap(\.self).joined(separator: "; ")
         case .rejected(_, let message): "\(description): \(message)"

@@ -49,6 +49,9 @@ struct Fleet: Sendable {
         databaseURL = try await cluster.start()
         var configuration = LocalStack.Configuration(
             binaries: Self.binaries, dataFolder: Self.folder + "/stack", databaseURL: databaseURL)
+        // As `vomma run` does: whatever a service does beyond its rights would fail here.
+        configuration.databaseURLs = try await LocalStack.roleURLs(
+            url: databaseURL, credentials: Self.folder + "/credentials", log: Self.silent)
         configuration.trainers = 2
         configuration.environment = [
             "VOMMA_LEASE_SECONDS": "2", "VOMMA_CHECKPOINT_SECONDS": "1", "VOMMA_DATABASE_CONNECTIONS": "4",

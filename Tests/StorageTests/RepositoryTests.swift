@@ -287,7 +287,11 @@ import Testing
             #expect(try TradingRepository.positions(account: "p", on: connection) == [newest])
             let equity = [
                 TradingRepository.Equity(
-                    eventTime: start, sequence: 1, cash: 0.5, equity: 19.99, exposure: 0.9, price: 90_000)
+                    symbol: "A", eventTime: start, sequence: 1, cash: 0.5, equity: 19.99, exposure: 0.9,
+                    price: 90_000),
+                // Another symbol's bar that closes at the same moment.
+                TradingRepository.Equity(
+                    symbol: "B", eventTime: start, sequence: 2, cash: 0.5, equity: 19.98, exposure: 0, price: 3_000),
             ]
             try TradingRepository.insert(equity, account: "p", on: connection)
             #expect(try TradingRepository.equity(account: "p", from: start, to: end, on: connection) == equity)

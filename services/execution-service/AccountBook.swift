@@ -126,8 +126,8 @@ struct AccountBook {
                 let exposure = session.index(of: point.symbol).map { session.exposure(at: $0) } ?? 0
                 rows.equity.append(
                     .init(
-                        eventTime: point.time, sequence: Int64(sequence), cash: point.cash.double, equity: point.equity,
-                        exposure: exposure, price: point.price))
+                        symbol: point.symbol, eventTime: point.time, sequence: Int64(sequence),
+                        cash: point.cash.double, equity: point.equity, exposure: exposure, price: point.price))
             case .funding: break
             case .killSwitch(let mode, let time, let cause):
                 rows.risk.append(

@@ -48,7 +48,8 @@ struct Audit {
             HAVING p.quantity <> coalesce(sum(CASE f.side WHEN 'buy' THEN f.quantity ELSE -f.quantity END), 0) LIMIT 1
             """,
             """
-            SELECT e.event_time::text FROM (SELECT * FROM equity WHERE account = $1 ORDER BY event_time DESC LIMIT 1) e
+            SELECT e.event_time::text
+            FROM (SELECT * FROM equity WHERE account = $1 ORDER BY event_time DESC, sequence DESC LIMIT 1) e
             LEFT JOIN positions p ON p.account = $1
             GROUP BY e.event_time, e.cash, e.equity, e.price
             HAVING count(p.symbol) <= 1

@@ -50,9 +50,19 @@ func explaining(_ body: () async throws -> Void) async throws {
 struct MigrateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate", abstract: "Bring a database's schema up to date.",
-        discussion: "Services do it by themselves at their start; this command does it alone, and says what it did.")
+        discussion: """
+            Services whose role owns the schema do it by themselves at their start; this command does it alone, and says \
+            what it did.
+
+            With --credentials it also makes a PostgreSQL role for each service, with the least rights it needs, or \
+            brings the roles up to date. The passwords are random, made once, and kept in the folder: \
+            <service>/pgpass, to be named in the service's URL:
+              VOMMA_DATABASE_URL=postgresql://vomma_trainer@host/vomma?passfile=/path/trainer/pgpass
+            """)
 
     @OptionGroup var stack: StackOptions
+    @Option(help: "Make the services' roles too; their passwords are in this folder.")
+    var credentials: String?
 
     func run() async throws {
         try await explaining {
@@ -61,6 +71,10 @@ struct MigrateCommand: AsyncParsableCommand {
             print(
                 applied.isEmpty ? "the schema is up to date" : "applied: " + applied.map(\.name).joined(separator: ", ")
             )
+            if let credentials {
+                try await pool.applyRoles(RoleCredentials(folder: credentials))
+                for role in DatabaseRole.all { print("role \(role.name): \(credentials)/\(role.service)/pgpass") }
+            }
             await pool.close()
         }
     }

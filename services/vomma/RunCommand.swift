@@ -101,7 +101,11 @@ struct RunCommand: AsyncParsableCommand {
         if let cluster { url = try await cluster.start() } else { url = databaseUrl ?? "" }
         terminal.finish(cluster == nil ? "using the given one" : "private cluster in \(dataFolder)/postgresql")
         do {
-            try await serve(plan, folder: folder, url: url, terminal: terminal, log: log)
+            // In a cluster of ours each service has a role of its own. A given database's URL is used as it is: its
+            // role need not have the right to make others.
+            let urls = try cluster == nil
+                ? [:] : await LocalStack.roleURLs(url: url, credentials: folder + "/credentials", log: log)
+            try await serve(plan, folder: folder, url: url, urls: urls, terminal: terminal, log: log)
             try await cluster?.stop()
         } catch {
             try? await cluster?.stop()
@@ -109,11 +113,14 @@ struct RunCommand: AsyncParsableCommand {
         }
     }
 
-    private func serve(_ plan: RunPlan, folder: String, url: String, terminal: Terminal, log: Logger) async throws {
+    private func serve(
+        _ plan: RunPlan, folder: String, url: String, urls: [ServiceName: String], terminal: Terminal, log: Logger
+    ) async throws {
         terminal.begin("starting the services")
         var configuration = LocalStack.Configuration(
             binaries: URL(fileURLWithPath: Self.executablePath).deletingLastPathComponent().path, dataFolder: folder,
             databaseURL: url)
+        configuration.databaseURLs = urls
         configuration.trainers = trainers
         let stack = try LocalStack(configuration, log: log)
         let pool = try ConnectionPool(StorageConfiguration(url: url), log: log)

@@ -104,7 +104,8 @@ public enum EventRepository {
         try connection.inTransaction { () throws(StorageError) in
             let changed = try connection.execute(
                 """
-                UPDATE streams SET state = $2, last_sequence = CASE WHEN $2 = 'active' AND state = 'building'
+                UPDATE streams SET state = $2, closed_at = CASE WHEN $2 = 'closed' THEN coalesce(closed_at, now()) END,
+                    last_sequence = CASE WHEN $2 = 'active' AND state = 'building'
                     THEN (SELECT coalesce(max(sequence), 0) FROM stream_events WHERE stream = $1) ELSE last_sequence END
                 WHERE stream = $1 AND (state <> 'closed' OR $2 = 'closed')
                 """, [name, state.rawValue])

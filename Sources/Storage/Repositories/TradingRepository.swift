@@ -115,6 +115,8 @@ public enum TradingRepository {
 
     /// The account at a bar's close, in the quote currency; `exposure` is the position's share of equity.
     public struct Equity: Sendable, Equatable {
+        /// Whose bar it was, and whose are exposure and price.
+        public var symbol: String
         public var eventTime: Timestamp
         public var sequence: Int64
         public var cash: Double
@@ -123,8 +125,10 @@ public enum TradingRepository {
         public var price: Double
 
         public init(
-            eventTime: Timestamp, sequence: Int64, cash: Double, equity: Double, exposure: Double, price: Double
+            symbol: String, eventTime: Timestamp, sequence: Int64, cash: Double, equity: Double, exposure: Double,
+            price: Double
         ) {
+            self.symbol = symbol
             self.eventTime = eventTime
             self.sequence = sequence
             self.cash = cash
@@ -238,14 +242,14 @@ public enum TradingRepository {
         try connection.ensurePartitions("equity", covering: equity.lazy.map(\.eventTime))
         try connection.execute(
             """
-            INSERT INTO equity (account, event_time, sequence, cash, equity, exposure, price)
+            INSERT INTO equity (account, event_time, sequence, cash, equity, exposure, price, symbol)
             SELECT $1, * FROM unnest($2::timestamptz[], $3::int8[], $4::float8[], $5::float8[], $6::float8[],
-            $7::float8[])
+                                     $7::float8[], $8::text[])
             ON CONFLICT DO NOTHING
             """,
             [
                 account, equity.map(\.eventTime), equity.map(\.sequence), equity.map(\.cash), equity.map(\.equity),
-                equity.map(\.exposure), equity.map(\.price),
+                equity.map(\.exposure), equity.map(\.price), equity.map(\.symbol),
             ])
     }
 
@@ -330,22 +334,17 @@ public enum TradingRepository {
     ) throws(StorageError) -> [Equity] {
         try connection.query(
             """
-            SELECT event_time, sequence, cash, equity, exposure, price FROM equity
-            WHERE account = $1 AND event_time >= $2 AND event_time < $3 ORDER BY event_time
-            """, [account, from, to]
-        ) { (row) throws(StorageError) in
-            Equity(
-                eventTime: try row.get(0), sequence: try row.get(1), cash: try row.get(2), equity: try row.get(3),
-                exposure: try row.get(4), price: try row.get(5))
-        }
+            SELECT symbol, event_time, sequence, cash, equity, exposure, price FROM equity
+            WHERE account = $1 AND event_time >= $2 AND event_time < $3 ORDER BY event_time, sequence, symbol
+            """, [account, from, to], decode: decodeEquity)
     }
 
     /// The account's newest point.
     public static func lastEquity(account: String, on connection: isolated Connection) throws(StorageError) -> Equity? {
         try connection.queryOptional(
             """
-            SELECT event_time, sequence, cash, equity, exposure, price FROM equity
-            WHERE account = $1 ORDER BY event_time DESC LIMIT 1
+            SELECT symbol, event_time, sequence, cash, equity, exposure, price FROM equity
+            WHERE account = $1 ORDER BY event_time DESC, sequence DESC LIMIT 1
             """, [account], decode: decodeEquity)
     }
 
@@ -355,15 +354,15 @@ public enum TradingRepository {
     ) throws(StorageError) -> [Equity] {
         try connection.query(
             """
-            SELECT event_time, sequence, cash, equity, exposure, price FROM equity
-            WHERE account = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3
+            SELECT symbol, event_time, sequence, cash, equity, exposure, price FROM equity
+            WHERE account = $1 AND sequence >= $2 ORDER BY sequence, symbol LIMIT $3
             """, [account, sequence, limit], decode: decodeEquity)
     }
 
     private static func decodeEquity(_ row: Row) throws(StorageError) -> Equity {
         Equity(
-            eventTime: try row.get(0), sequence: try row.get(1), cash: try row.get(2), equity: try row.get(3),
-            exposure: try row.get(4), price: try row.get(5))
+            symbol: try row.get(0), eventTime: try row.get(1), sequence: try row.get(2), cash: try row.get(3),
+            equity: try row.get(4), exposure: try row.get(5), price: try row.get(6))
     }
 
     /// How often each rule stopped a decision.
