@@ -15,6 +15,8 @@ let strict: [SwiftSetting] = [
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioLocks: Target.Dependency = .product(name: "NIOConcurrencyHelpers", package: "swift-nio")
+let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -53,6 +55,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
@@ -83,7 +86,7 @@ let package = Package(
 
         // Platform.
         module("ChildProcesses", [nioLocks]),
-        module("RPC", ["CNGHTTP2", nio, nioPosix, nioLocks, logging]),
+        module("RPC", ["CNGHTTP2", nio, nioPosix, nioLocks, nioSSL, nioTLS, logging]),
         module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
         .executableTarget(
             name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),
@@ -92,7 +95,7 @@ let package = Package(
         module("Contract", ["MarketData", "Storage", "Trading", "VommaProto"]),
         module("ServiceKit", ["Kernels", "RPC", "Storage", "VommaProto", configuration, deque, lifecycle, logging, signals]),
         module("LocalStack", ["ChildProcesses", "RPC", "ServiceKit", "Storage", "VommaProto", logging]),
-        module("TestKit", ["Storage", logging]),
+        module("TestKit", ["ChildProcesses", "Storage", logging]),
 
         // Services: adapters of the above to the wire.
         service("market-gateway", ["Heston", "Simulation", "Trading"]),
@@ -128,7 +131,7 @@ let package = Package(
         tests("MarketData", ["Kernels"]),
         tests("NeuralNetworks", ["Kernels"]),
         tests("Policies", ["Kernels", "NeuralNetworks"]),
-        tests("RPC", ["ChildProcesses", nio, nioPosix, nioLocks, logging]),
+        tests("RPC", ["ChildProcesses", "TestKit", nio, nioPosix, nioLocks, nioSSL, logging]),
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),
         tests("Sentiment", ["Kernels", "MarketData"]),
@@ -146,7 +149,9 @@ let package = Package(
             ], swiftSettings: strict),
         .testTarget(
             name: "PeerTests",
-            dependencies: ["ChildProcesses", "InteropService", "RPC", "VommaProto", "heston-inverter-service", logging],
+            dependencies: [
+                "ChildProcesses", "InteropService", "RPC", "TestKit", "VommaProto", "heston-inverter-service", "vomma", logging,
+            ],
             swiftSettings: strict),
         .testTarget(name: "TidyTests", swiftSettings: strict),
         .testTarget(

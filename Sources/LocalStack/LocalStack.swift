@@ -1,6 +1,6 @@
 internal import Foundation
 public import Logging
-internal import RPC
+public import RPC
 public import ServiceKit
 internal import Storage
 internal import Synchronization
@@ -20,6 +20,8 @@ public final class LocalStack: Sendable {
         /// Replicas of the trainer.
         public var trainers = 1
         public var logLevel = Logger.Level.info
+        /// How the services and we call each other; the services get the same files.
+        public var peers = PeerSettings()
         /// Further variables for every service.
         public var environment: [String: String] = [:]
 
@@ -53,11 +55,13 @@ public final class LocalStack: Sendable {
     }
 
     public let children: [ServiceChild]
+    private let peers: PeerSettings
     private let log: Logger
 
     /// Chooses free ports and prepares the children; starts nothing yet.
     public init(_ configuration: Configuration, log: Logger) throws(LocalStackError) {
         self.log = log
+        peers = configuration.peers
         let logs = configuration.dataFolder + "/logs"
         do {
             try FileManager.default.createDirectory(atPath: logs, withIntermediateDirectories: true)
@@ -72,6 +76,10 @@ public final class LocalStack: Sendable {
         environment["VOMMA_LOG_LEVEL"] = configuration.logLevel.rawValue
         environment["VOMMA_EXIT_WITH_STDIN"] = "yes"
         for (name, port) in zip(names, ports) { environment[name.addressVariable] = "127.0.0.1:\(port)" }
+        let files = peers.tls?.files
+        environment["VOMMA_TLS_CERTIFICATE"] = files?.certificate
+        environment["VOMMA_TLS_KEY"] = files?.key
+        environment["VOMMA_TLS_AUTHORITY"] = files?.authority
         environment.merge(configuration.environment) { $1 }
         var seen: [ServiceName: Int] = [:]
         children = zip(names, ports).map { name, port in
@@ -96,6 +104,9 @@ public final class LocalStack: Sendable {
 
     public func address(_ name: ServiceName) -> Address { Address(host: "127.0.0.1", port: child(name).port) }
 
+    /// A channel to the first (for trainers: any) process of a service.
+    public func channel(_ name: ServiceName) -> RPCChannel { peers.channel(to: address(name), log: log) }
+
     /// Starts every service and waits until each says SERVING.
     public func start(timeout: Duration = .seconds(60)) async throws {
         for child in children { try child.start() }
@@ -109,7 +120,7 @@ public final class LocalStack: Sendable {
     }
 
     private func waitUntilServing(_ child: ServiceChild, timeout: Duration) async throws {
-        let channel = RPCChannel(host: "127.0.0.1", port: child.port, log: log)
+        let channel = peers.channel(to: Address(host: "127.0.0.1", port: child.port), log: log)
         let deadline = ContinuousClock.now + timeout
         defer { Task { await channel.close() } }
         let client = HealthClient(channel)

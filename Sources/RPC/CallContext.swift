@@ -11,22 +11,29 @@ public struct CallContext: Sendable {
     public let deadline: ContinuousClock.Instant?
     /// The client's address as text, such as `127.0.0.1:41234`.
     public let peer: String
+    /// Who the client is, by its certificate; `nil` unless the server demands one (mutual TLS).
+    public let identity: PeerIdentity?
     let response: ResponseMetadata
 
     /// A context outside any server, for calling a handler directly in a test.
     public init(
-        path: String, metadata: Metadata = [:], deadline: ContinuousClock.Instant? = nil, peer: String = "in-process"
+        path: String, metadata: Metadata = [:], deadline: ContinuousClock.Instant? = nil, peer: String = "in-process",
+        identity: PeerIdentity? = nil
     ) {
-        self.init(path: path, metadata: metadata, deadline: deadline, peer: peer, response: ResponseMetadata())
+        self.init(
+            path: path, metadata: metadata, deadline: deadline, peer: peer, identity: identity,
+            response: ResponseMetadata())
     }
 
     init(
-        path: String, metadata: Metadata, deadline: ContinuousClock.Instant?, peer: String, response: ResponseMetadata
+        path: String, metadata: Metadata, deadline: ContinuousClock.Instant?, peer: String, identity: PeerIdentity?,
+        response: ResponseMetadata
     ) {
         self.path = path
         self.metadata = metadata
         self.deadline = deadline
         self.peer = peer
+        self.identity = identity
         self.response = response
     }
 

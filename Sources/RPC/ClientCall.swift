@@ -126,7 +126,8 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     func begin(on connection: ClientConnection) {
         let timeout = deadline.map { ContinuousClock.now.duration(to: $0) }
         let headers = GRPCHeaders.request(
-            path: path, authority: transport.authority, timeout: timeout, options.metadata)
+            path: path, scheme: connection.isSecure ? "https" : "http", authority: transport.authority,
+            timeout: timeout, options.metadata)
         guard let stream = connection.open(headers, self) else { return }
         attemptCount += 1
         self.connection = connection

@@ -62,6 +62,10 @@ final class ClientConnection: HTTP2Connection {
     }
 
     override func connectionLost(_ reason: String) {
+        var reason = reason
+        if !isEstablished, !isSecure, firstByte == 21 {
+            reason = "the server speaks TLS, and this channel does not"
+        }
         let lost = calls
         calls = []
         callCount = 0

@@ -1,6 +1,7 @@
 internal import Logging
 internal import NIOCore
 internal import NIOPosix
+internal import NIOSSL
 
 /// The connection of a channel, and the calls that wait for one.
 ///
@@ -39,6 +40,7 @@ final class ClientTransport: @unchecked Sendable {
         self.port = port
         self.configuration = configuration
         self.log = log
+        precondition(configuration.tls?.canVerifyServers != false, "a channel's TLS needs an authority")
         loop = MultiThreadedEventLoopGroup.singleton.any()
         authority = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
         backoff = Backoff(initial: configuration.initialBackoff, longest: configuration.maxBackoff)
@@ -89,7 +91,16 @@ final class ClientTransport: @unchecked Sendable {
 
     private func connect() {
         state = .connecting
+        guard let tls = configuration.tls else { return connect(secured: nil) }
+        tls.contexts(on: loop, log: log).whenSuccess { contexts in
+            if case .connecting = self.state { self.connect(secured: contexts.client) }
+        }
+    }
+
+    private func connect(secured context: NIOSSLContext?) {
         let log = log
+        // The name to verify; a numeric address is compared with the socket's by itself.
+        let name = (try? SocketAddress(ipAddress: host, port: port)) == nil ? host : nil
         let bootstrap = ClientBootstrap(group: loop)
             .connectTimeout(TimeAmount(configuration.connectTimeout))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -97,6 +108,11 @@ final class ClientTransport: @unchecked Sendable {
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let connection = try ClientConnection(self, log: log)
+                    if let context {
+                        connection.isSecure = true
+                        let handler = try NIOSSLClientHandler(context: context, serverHostname: name)
+                        try channel.pipeline.syncOperations.addHandler(handler)
+                    }
                     try channel.pipeline.syncOperations.addHandler(connection)
                 }
             }
@@ -170,7 +186,7 @@ final class ClientTransport: @unchecked Sendable {
         switch error {
         case let error as NIOConnectionError:
             error.connectionErrors.first.map { "\($0.error)" } ?? "no address for the name"
-        default: "\(error)"
+        default: TLSFailure.describe(error) ?? "\(error)"
         }
     }
 

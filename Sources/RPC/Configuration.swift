@@ -4,12 +4,16 @@ public struct RPCServerConfiguration: Sendable {
     public var host: String
     /// 0 takes a free port, see `RPCServer.boundPort`.
     public var port: Int
+    /// Encrypts every connection; `nil` (default): none. With an authority clients have to show a certificate, and
+    /// `CallContext.identity` tells whose it is. Needs credentials that have a certificate.
+    public var tls: TLSCredentials?
     /// Longest request message, in bytes; a longer one ends the call with RESOURCE_EXHAUSTED. Default 4 MiB, as gRPC.
     public var maxMessageByteCount = 4 << 20
     public var http2 = HTTP2Configuration()
     /// Connections served at once; further ones are closed on accept. Default 1,000.
     public var maxConnectionCount = 1000
-    /// Time for a new connection to send its HTTP/2 preface and settings before it is closed. Default 10 s.
+    /// Time for a new connection to finish the TLS handshake and send its HTTP/2 preface and settings before it is
+    /// closed. Default 10 s.
     public var handshakeTimeout: Duration = .seconds(10)
     /// A connection without calls for this long is drained and closed; `nil` (default): never.
     public var maxConnectionIdle: Duration?
@@ -63,11 +67,14 @@ public struct KeepAliveConfiguration: Sendable {
 
 /// How a channel connects, and what it allows the server.
 public struct RPCChannelConfiguration: Sendable {
+    /// Encrypts every connection, to servers whose certificate is for the host's name or address. Needs credentials
+    /// that have an authority. `nil` (default): plain.
+    public var tls: TLSCredentials?
     /// Longest response message, in bytes; a longer one ends the call with RESOURCE_EXHAUSTED. Default 4 MiB, as gRPC.
     public var maxMessageByteCount = 4 << 20
     public var http2 = HTTP2Configuration()
     public var keepAlive = KeepAliveConfiguration()
-    /// Time for one attempt to connect, settings exchange included. Default 5 s.
+    /// Time for one attempt to connect, TLS handshake and settings exchange included. Default 5 s.
     public var connectTimeout: Duration = .seconds(5)
     /// Pause after the first failed attempt; each further one is 1.6 times longer, ±20 % at random. Default 50 ms.
     public var initialBackoff: Duration = .milliseconds(50)

@@ -166,8 +166,10 @@ enum GRPCHeaders {
         HeaderFields([":status": String(httpStatus), "content-type": "text/plain; charset=utf-8"])
     }
 
-    static func request(path: String, authority: String, timeout: Duration?, _ metadata: Metadata) -> HeaderFields {
-        var headers = HeaderFields([":method": "POST", ":scheme": "http"])
+    static func request(
+        path: String, scheme: String, authority: String, timeout: Duration?, _ metadata: Metadata
+    ) -> HeaderFields {
+        var headers = HeaderFields([":method": "POST", ":scheme": scheme])
         headers.append(":path", path.utf8)
         headers.append(":authority", authority.utf8)
         headers.append("te", "trailers".utf8)

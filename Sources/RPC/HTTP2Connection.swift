@@ -1,5 +1,6 @@
 internal import Logging
 internal import NIOCore
+internal import NIOTLS
 
 /// The NIO shell around one `HTTP2Session`: reads, writes, keep-alive, flood limit. The two roles subclass it.
 ///
@@ -22,6 +23,10 @@ class HTTP2Connection: ChannelInboundHandler {
     private(set) var isEstablished = false
     private(set) var lastRead: NIODeadline
     private(set) var openedAt: NIODeadline
+    /// Bytes come through TLS; set before the handler is added.
+    var isSecure = false
+    /// The first byte that came: 21 is a TLS alert, which HTTP/2 never begins with.
+    private(set) var firstByte: UInt8?
     private var pingedAt: NIODeadline?
     private var flood: TokenBucket
     private var ticker: RepeatedTask?
@@ -53,6 +58,8 @@ class HTTP2Connection: ChannelInboundHandler {
     func connectionLost(_ reason: String) {}
     /// Called about once a second, or sooner if a configured time is shorter.
     func tick(now: NIODeadline) {}
+    /// The TLS handshake is done and HTTP/2 agreed on.
+    func secured() {}
     /// Whether calls are in flight.
     var isBusy: Bool { false }
     /// The shortest of the times that `tick` has to observe.
@@ -82,6 +89,7 @@ class HTTP2Connection: ChannelInboundHandler {
         isReading = true
         lastRead = .now()
         pingedAt = nil
+        if firstByte == nil { firstByte = buffer.getInteger(at: buffer.readerIndex) }
         unsafe buffer.withUnsafeReadableBytes { bytes in
             do throws(HTTP2Session.Failure) {
                 unsafe try session.receive(bytes)
@@ -117,7 +125,19 @@ class HTTP2Connection: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         log.debug("connection failed", metadata: ["error": "\(error)"])
-        close("connection failed: \(error)")
+        close(TLSFailure.describe(error) ?? "connection failed: \(error)")
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted(let negotiated)? = event as? TLSUserEvent {
+            if negotiated == "h2" {
+                secured()
+            } else {
+                log.debug("peer without HTTP/2", metadata: ["alpn": "\(negotiated ?? "none")"])
+                close("TLS: the peer does not offer HTTP/2 (ALPN h2)")
+            }
+        }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func channelInactive(context: ChannelHandlerContext) { lose("connection closed") }

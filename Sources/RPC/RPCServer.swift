@@ -3,6 +3,7 @@ public import Logging
 internal import NIOConcurrencyHelpers
 internal import NIOCore
 internal import NIOPosix
+internal import NIOSSL
 
 /// A gRPC server: listens, and runs the handlers of its services.
 ///
@@ -46,6 +47,7 @@ public final class RPCServer: Sendable {
         }
         guard isFirst else { throw RPCError.alreadyRan }
         defer { port.fire(.failure(.notRunning)) }
+        precondition(configuration.tls?.canServe != false, "a server's TLS needs a certificate")
         let methods = try MethodTable(services)
         let connections = ConnectionRegistry()
         let handlers = ActivityCounter()
@@ -90,14 +92,14 @@ public final class RPCServer: Sendable {
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 8)
             .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    guard connections.counter.count < environment.configuration.maxConnectionCount else {
-                        throw ChannelError.operationUnsupported
+                guard let tls = environment.configuration.tls else {
+                    return channel.eventLoop.makeCompletedFuture {
+                        try Self.accept(channel, environment, connections, secured: nil, log)
                     }
-                    let peer = channel.remoteAddress.map { "\($0.ipAddress ?? "?"):\($0.port ?? 0)" } ?? "?"
-                    let connection = try ServerConnection(environment, peer: peer, loop: channel.eventLoop, log: log)
-                    connections.add(connection, channel)
-                    try channel.pipeline.syncOperations.addHandler(connection)
+                }
+                return tls.contexts(on: channel.eventLoop, log: log).flatMapThrowing { contexts in
+                    guard let context = contexts.server else { throw ChannelError.operationUnsupported }
+                    try Self.accept(channel, environment, connections, secured: context, log)
                 }
             }
         do {
@@ -107,6 +109,24 @@ public final class RPCServer: Sendable {
         } catch {
             throw .cannotBind(host: configuration.host, port: configuration.port, reason: "\(error)")
         }
+    }
+
+    /// Sets up a new connection, on its loop.
+    private static func accept(
+        _ channel: any Channel, _ environment: ServerConnection.Environment, _ connections: ConnectionRegistry,
+        secured context: NIOSSLContext?, _ log: Logger
+    ) throws {
+        guard connections.counter.count < environment.configuration.maxConnectionCount else {
+            throw ChannelError.operationUnsupported
+        }
+        let peer = channel.remoteAddress.map { "\($0.ipAddress ?? "?"):\($0.port ?? 0)" } ?? "?"
+        let connection = try ServerConnection(environment, peer: peer, loop: channel.eventLoop, log: log)
+        connections.add(connection, channel)
+        if let context {
+            connection.isSecure = true
+            try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: context))
+        }
+        try channel.pipeline.syncOperations.addHandler(connection)
     }
 
     /// Waits for a callback, for a time, or (if `cancellable`) for the task's cancellation, whichever is first.

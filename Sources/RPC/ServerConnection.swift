@@ -1,5 +1,6 @@
 internal import Logging
 internal import NIOCore
+internal import NIOSSL
 
 /// One client's connection: gives each new stream to its method, and events to the calls.
 final class ServerConnection: HTTP2Connection {
@@ -22,6 +23,7 @@ final class ServerConnection: HTTP2Connection {
     let handlers: ActivityCounter
     private let environment: Environment
     private let peer: String
+    private var identity: PeerIdentity?
     private var calls: [ServerCall?] = []
     private var callCount = 0
     private var idleSince: NIODeadline
@@ -74,6 +76,13 @@ final class ServerConnection: HTTP2Connection {
             if drain == .noticed { leave() }
         case .settings, .goAway: break
         }
+    }
+
+    /// Nobody comes this far with a certificate that was not verified: without an authority none is asked for.
+    override func secured() {
+        guard let context else { return }
+        let certificate = try? context.channel.pipeline.syncOperations.nioSSL_peerCertificate()
+        identity = certificate.map { PeerIdentity($0) }
     }
 
     override func connectionLost(_ reason: String) {
@@ -154,7 +163,8 @@ final class ServerConnection: HTTP2Connection {
         }
         let context = CallContext(
             path: method.path, metadata: head.metadata,
-            deadline: head.timeout.map { ContinuousClock.now + $0 }, peer: peer, response: ResponseMetadata())
+            deadline: head.timeout.map { ContinuousClock.now + $0 }, peer: peer, identity: identity,
+            response: ResponseMetadata())
         let call = ServerCall(
             method, context, stream: stream, connection: self,
             maxMessageByteCount: environment.configuration.maxMessageByteCount)

@@ -28,6 +28,11 @@ public struct ServiceEnvironment: Sendable {
     public let log: Logger
     /// `nil` for a service that asked for no database.
     public let pool: ConnectionPool?
+    /// How peers are called.
+    let peers: PeerSettings
+
+    /// A channel to another service, with this process's credentials.
+    public func channel(to address: Address) -> RPCChannel { peers.channel(to: address, log: log) }
 }
 
 /// One of Vomma's services, as its `main.swift` hands it to `ServiceProcess`.
@@ -88,11 +93,12 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
             pool = opened
             try await DatabaseStart.migrate(opened, patience: common.databasePatience, log: log)
         }
-        let parts = try await definition.parts(ServiceEnvironment(log: log, pool: pool))
+        let parts = try await definition.parts(ServiceEnvironment(log: log, pool: pool, peers: common.peers))
         let health = Health(services: parts.rpc.map(\.serviceName))
         var configuration = RPCServerConfiguration(host: common.host, port: common.port)
         configuration.maxMessageByteCount = 64 << 20
         configuration.execution = parts.execution
+        configuration.tls = common.peers.tls.flatMap { $0.canServe ? $0 : nil }
         let all: [any RPCService] = parts.rpc + [health]
         let server = RPCServer(configuration, services: all + Reflection.versions(of: all), log: log)
         services += parts.background.map {
@@ -152,6 +158,7 @@ struct CommonSettings {
     var databaseConnections: Int
     var databasePatience: Duration
     var exitsWithStandardInput: Bool
+    var peers: PeerSettings
 
     init(_ settings: inout Settings, port defaultPort: Int, needsDatabase: Bool) {
         host = settings.string("host", default: "127.0.0.1", "address to listen on")
@@ -160,6 +167,7 @@ struct CommonSettings {
             "log.level", default: "info", of: Logger.Level.allCases.map(\.rawValue), "least severe level that is logged"
         )
         logLevel = Logger.Level(rawValue: level) ?? .info
+        peers = PeerSettings(&settings)
         databaseURL = ""
         databaseConnections = 4
         databasePatience = .seconds(30)

@@ -86,6 +86,15 @@ public struct Settings {
             parse: Address.init)
     }
 
+    /// A file's path; `nil` when the key is not set.
+    public mutating func path(_ key: String, _ meaning: String) -> String? {
+        let text = string(key, default: "", meaning)
+        return text.isEmpty ? nil : text
+    }
+
+    /// Adds what is wrong with values that are each right by itself.
+    public mutating func fault(_ text: String) { faults.append(text) }
+
     /// Throws one error with all faults found so far.
     public func validate() throws(ConfigurationError) {
         if !faults.isEmpty { throw ConfigurationError(faults: faults) }

@@ -25,12 +25,12 @@ struct ExecutionServiceDefinition: ServiceDefinition {
     func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts {
         let pool = try environment.requirePool()
         let log = environment.log
-        func channel(_ address: Address) -> RPCChannel { RPCChannel(host: address.host, port: address.port, log: log) }
         let switches = KillSwitches(pool: pool)
         let tails = StreamTails<TradingRepository.Equity>(consumer: Self.name, pool: pool)
         let runner = AccountRunner(
-            pool: pool, tails: tails, switches: switches, gateway: MarketGatewayClient(channel(gateway)),
-            policy: PolicyClient(channel(policy)), consumer: Self.name, log: log)
+            pool: pool, tails: tails, switches: switches,
+            gateway: MarketGatewayClient(environment.channel(to: gateway)),
+            policy: PolicyClient(environment.channel(to: policy)), consumer: Self.name, log: log)
         let supervisor = StreamSupervisor(
             log: log,
             streams: {

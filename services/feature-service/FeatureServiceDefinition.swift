@@ -30,13 +30,13 @@ struct FeatureServiceDefinition: ServiceDefinition {
     func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts {
         let pool = try environment.requirePool()
         let log = environment.log
-        func channel(_ address: Address) -> RPCChannel { RPCChannel(host: address.host, port: address.port, log: log) }
         let schema = try FeatureTerms.schema()
         try await pool.withConnection { try FeatureRepository.putSchema(schema.version, names: schema.names, on: $0) }
         let tails = StreamTails<FeatureRepository.Vector>(consumer: Self.name, pool: pool)
         let pipeline = FeaturePipeline(
-            pool: pool, tails: tails, gateway: MarketGatewayClient(channel(gateway)),
-            inverter: HestonInverterClient(channel(inverter)), regimes: RegimeSentimentClient(channel(regimes)),
+            pool: pool, tails: tails, gateway: MarketGatewayClient(environment.channel(to: gateway)),
+            inverter: HestonInverterClient(environment.channel(to: inverter)),
+            regimes: RegimeSentimentClient(environment.channel(to: regimes)),
             consumer: Self.name, schema: schema, log: log)
         let supervisor = StreamSupervisor(
             log: log, streams: { try await pool.withConnection { try EventRepository.streams(.active, on: $0) } },

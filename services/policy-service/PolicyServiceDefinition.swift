@@ -25,7 +25,7 @@ struct PolicyServiceDefinition: ServiceDefinition {
         BLAS.setThreadCount(1)
         let pool = try environment.requirePool()
         let log = environment.log
-        let channel = RPCChannel(host: features.host, port: features.port, log: log)
+        let channel = environment.channel(to: features)
         let models = LiveModel<LoadedPolicy>(modelName, pool: pool, log: log) { model, checkpoint, pool in
             try await LoadedPolicy(model, checkpoint: checkpoint, pool: pool)
         }

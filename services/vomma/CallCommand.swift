@@ -3,6 +3,7 @@ internal import DynamicMessages
 internal import Foundation
 internal import Logging
 internal import RPC
+internal import ServiceKit
 
 /// `vomma call`: any method of any gRPC server that has reflection, with JSON.
 struct CallCommand: AsyncParsableCommand {
@@ -58,8 +59,8 @@ struct CallCommand: AsyncParsableCommand {
     func run() async throws {
         var configuration = RPCChannelConfiguration()
         configuration.maxMessageByteCount = 64 << 20
-        let channel = RPCChannel(
-            host: address.host, port: address.port, configuration: configuration,
+        let channel = try PeerSettings.process().channel(
+            to: ServiceKit.Address(host: address.host, port: address.port), configuration: configuration,
             log: Logger(label: "vomma.call") { _ in SwiftLogNoOpLogHandler() })
         do {
             try await run(channel)

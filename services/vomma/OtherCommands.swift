@@ -18,11 +18,10 @@ struct StackOptions: ParsableArguments {
 
     func address(_ name: ServiceName) -> Address { StackFile.address(name, folder: dataFolder) }
 
-    func channel(_ name: ServiceName) -> RPCChannel {
-        let address = address(name)
+    func channel(_ name: ServiceName) throws -> RPCChannel {
         var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
         log.logLevel = .error
-        return RPCChannel(host: address.host, port: address.port, log: log)
+        return try PeerSettings.process().channel(to: address(name), log: log)
     }
 
     func pool() throws -> ConnectionPool {
@@ -35,6 +34,16 @@ struct StackOptions: ParsableArguments {
         var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
         log.logLevel = .error
         return try ConnectionPool(StorageConfiguration(url: url), log: log)
+    }
+}
+
+extension PeerSettings {
+    /// This process's own, from its environment.
+    static func process() throws -> PeerSettings {
+        var settings = Settings()
+        let peers = PeerSettings(&settings)
+        do { try settings.validate() } catch { throw ValidationError("\(error)") }
+        return peers
     }
 }
 
@@ -206,7 +215,7 @@ struct BacktestCommand: AsyncParsableCommand {
 struct JobFollower {
     private let trainer: TrainerClient
 
-    init(_ stack: StackOptions) { trainer = TrainerClient(stack.channel(.trainer)) }
+    init(_ stack: StackOptions) throws { trainer = try TrainerClient(stack.channel(.trainer)) }
 
     /// The job's result as JSON. Throws when it failed or was cancelled.
     func run(kind: String, key: String, specification: String) async throws -> String {
@@ -274,16 +283,17 @@ struct StatusCommand: AsyncParsableCommand {
     var address: String?
 
     func run() async throws {
+        let peers = try PeerSettings.process()
         if let address {
             guard let parsed = Address(address) else { throw ValidationError("--address is host:port") }
-            let (isServing, words) = await Self.health(parsed)
+            let (isServing, words) = await Self.health(parsed, peers)
             print(words)
             if !isServing { throw ExitCode(1) }
             return
         }
         var isAllServing = true
         for name in ServiceName.allCases {
-            let (isServing, words) = await Self.health(stack.address(name))
+            let (isServing, words) = await Self.health(stack.address(name), peers)
             isAllServing = isAllServing && isServing
             print("\(name.rawValue.padded(26)) \("\(stack.address(name))".padded(22)) \(words)")
         }
@@ -309,10 +319,10 @@ struct StatusCommand: AsyncParsableCommand {
         }
     }
 
-    private static func health(_ address: Address) async -> (Bool, String) {
+    private static func health(_ address: Address, _ peers: PeerSettings) async -> (Bool, String) {
         var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
         log.logLevel = .critical
-        let channel = RPCChannel(host: address.host, port: address.port, log: log)
+        let channel = peers.channel(to: address, log: log)
         defer { Task { await channel.close() } }
         do {
             let answer = try await HealthClient(channel).check(

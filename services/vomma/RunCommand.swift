@@ -4,6 +4,7 @@ internal import LocalStack
 internal import Logging
 internal import MarketData
 internal import Reports
+internal import ServiceKit
 internal import Storage
 internal import UnixSignals
 
@@ -122,6 +123,7 @@ struct RunCommand: AsyncParsableCommand {
             databaseURL: url)
         configuration.databaseURLs = urls
         configuration.trainers = trainers
+        configuration.peers = try PeerSettings.process()
         let stack = try LocalStack(configuration, log: log)
         let pool = try ConnectionPool(StorageConfiguration(url: url), log: log)
         let outcome: Result<Void, any Error>

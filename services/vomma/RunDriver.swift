@@ -41,16 +41,12 @@ struct RunDriver {
         self.pool = pool
         self.terminal = terminal
         self.stack = stack
-        func channel(_ name: ServiceName) -> RPCChannel {
-            let address = stack.address(name)
-            return RPCChannel(host: address.host, port: address.port, log: log)
-        }
-        gateway = MarketGatewayClient(channel(.marketGateway))
-        features = FeatureClient(channel(.featureService))
-        regimes = RegimeSentimentClient(channel(.regimeSentiment))
-        policy = PolicyClient(channel(.policyService))
-        execution = ExecutionClient(channel(.executionService))
-        trainer = TrainerClient(channel(.trainer))
+        gateway = MarketGatewayClient(stack.channel(.marketGateway))
+        features = FeatureClient(stack.channel(.featureService))
+        regimes = RegimeSentimentClient(stack.channel(.regimeSentiment))
+        policy = PolicyClient(stack.channel(.policyService))
+        execution = ExecutionClient(stack.channel(.executionService))
+        trainer = TrainerClient(stack.channel(.trainer))
     }
 
     private let patient = CallOptions(waitForReady: true)
