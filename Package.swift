@@ -90,7 +90,9 @@ let package = Package(
         module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
         .executableTarget(
             name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),
-        module("Storage", ["ChildProcesses", "CLibPQ", "Kernels", "MarketData", logging, nioLocks], resources: [.embedInCode("Migrations")]),
+        module(
+            "Storage", ["ChildProcesses", "CLibPQ", "Kernels", "MarketData", logging, nioLocks],
+            resources: [.embedInCode("Migrations")]),
         module("DynamicMessages", ["RPC", "VommaProto"]),
         module("Contract", ["MarketData", "Storage", "Trading", "VommaProto"]),
         module("ServiceKit", ["Kernels", "RPC", "Storage", "VommaProto", configuration, deque, lifecycle, logging, signals]),
@@ -131,7 +133,7 @@ let package = Package(
         tests("MarketData", ["Kernels"]),
         tests("NeuralNetworks", ["Kernels"]),
         tests("Policies", ["Kernels", "NeuralNetworks"]),
-        tests("RPC", ["ChildProcesses", "TestKit", nio, nioPosix, nioLocks, nioSSL, logging]),
+        tests("RPC", ["ChildProcesses", "LocalStack", "TestKit", nio, nioPosix, nioLocks, nioSSL, logging]),
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),
         tests("Sentiment", ["Kernels", "MarketData"]),
@@ -143,7 +145,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "ChildProcesses", "Kernels", "LocalStack", "MarketData", "NeuralNetworks", "RPC", "ServiceKit", "Storage", "TestKit",
+                "ChildProcesses", "Kernels", "LocalStack", "MarketData", "NeuralNetworks", "RPC", "ServiceKit",
+                "Storage", "TestKit",
                 "VommaProto", logging, "market-gateway", "heston-inverter-service", "regime-sentiment-service",
                 "feature-service", "policy-service", "execution-service", "trainer",
             ], swiftSettings: strict),

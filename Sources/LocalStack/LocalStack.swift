@@ -56,6 +56,7 @@ public final class LocalStack: Sendable {
 
     public let children: [ServiceChild]
     private let peers: PeerSettings
+    private let ports: ReservedPorts
     private let log: Logger
 
     /// Chooses free ports and prepares the children; starts nothing yet.
@@ -70,19 +71,23 @@ public final class LocalStack: Sendable {
         }
         var names = ServiceName.allCases.filter { $0 != .trainer }
         names += Array(repeating: .trainer, count: configuration.trainers)
-        let ports = FreePorts.choose(names.count)
+        do {
+            ports = try ReservedPorts(names.count)
+        } catch {
+            throw .noPort(reason: "\(error)")
+        }
         var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("VOMMA_") }
         environment["VOMMA_DATABASE_URL"] = configuration.databaseURL
         environment["VOMMA_LOG_LEVEL"] = configuration.logLevel.rawValue
         environment["VOMMA_EXIT_WITH_STDIN"] = "yes"
-        for (name, port) in zip(names, ports) { environment[name.addressVariable] = "127.0.0.1:\(port)" }
+        for (name, port) in zip(names, ports.numbers) { environment[name.addressVariable] = "127.0.0.1:\(port)" }
         let files = peers.tls?.files
         environment["VOMMA_TLS_CERTIFICATE"] = files?.certificate
         environment["VOMMA_TLS_KEY"] = files?.key
         environment["VOMMA_TLS_AUTHORITY"] = files?.authority
         environment.merge(configuration.environment) { $1 }
         var seen: [ServiceName: Int] = [:]
-        children = zip(names, ports).map { name, port in
+        children = zip(names, ports.numbers).map { name, port in
             seen[name, default: 0] += 1
             let suffix = name == .trainer ? "-\(seen[name, default: 1])" : ""
             var own = environment
@@ -159,31 +164,5 @@ public final class LocalStack: Sendable {
                 try child.start()
             }
         }
-    }
-}
-
-/// Ports that nobody listens on right now.
-enum FreePorts {
-    static func choose(_ count: Int) -> [Int] {
-        // All sockets stay bound until all ports are known, so that no port is chosen twice.
-        var sockets: [Int32] = []
-        defer { for socket in sockets { close(socket) } }
-        var ports: [Int] = []
-        while ports.count < count {
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            precondition(descriptor >= 0, "no socket can be opened")
-            sockets.append(descriptor)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let isBound = unsafe withUnsafeMutablePointer(to: &address) { pointer in
-                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-                    unsafe bind(descriptor, generic, length) == 0 && getsockname(descriptor, generic, &length) == 0
-                }
-            }
-            if isBound { ports.append(Int(UInt16(bigEndian: address.sin_port))) }
-        }
-        return ports
     }
 }

@@ -77,6 +77,8 @@ public enum LocalStackError: Error, Sendable, Equatable, CustomStringConvertible
     case ended(service: String, output: String)
     /// It did not say SERVING in time.
     case notReady(service: String, output: String)
+    /// The process or the system is out of sockets or ports.
+    case noPort(reason: String)
     /// The data folder can't be made or written.
     case badDataFolder(path: String, reason: String)
 
@@ -86,6 +88,7 @@ public enum LocalStackError: Error, Sendable, Equatable, CustomStringConvertible
             "\(service) cannot be started: \(reason). Build it with `make build`."
         case .ended(let service, let output): "\(service) ended by itself:\n\(output)"
         case .notReady(let service, let output): "\(service) is not serving in time. Its last words:\n\(output)"
+        case .noPort(let reason): "no free port could be reserved: \(reason)"
         case .badDataFolder(let path, let reason): "the data folder \(path) cannot be used: \(reason)"
         }
     }

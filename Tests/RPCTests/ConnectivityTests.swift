@@ -1,3 +1,4 @@
+import LocalStack
 import NIOCore
 import NIOPosix
 import Testing
@@ -94,7 +95,10 @@ private func call(_ channel: RPCChannel, _ path: String = "/test.Service/Echo", 
     @Test("A server that stops fails the calls in flight; the next calls find its successor on the same port")
     func restart() async throws {
         let (begun, gate) = (Counter(), Counter())
-        let (_, port, first) = try await start([gated(begun, gate), echo])
+        let reserved = try ReservedPorts(1)
+        defer { withExtendedLifetime(reserved) {} }
+        let port = reserved.numbers[0]
+        let (_, _, first) = try await start([gated(begun, gate), echo], port: port)
         let channel = RPCChannel(host: "127.0.0.1", port: port, log: quiet)
         async let inFlight = call(channel, "/test.Service/Gated")
         await begun.reached(1)
@@ -129,8 +133,9 @@ private func call(_ channel: RPCChannel, _ path: String = "/test.Service/Echo", 
 
     @Test("Calls that wait for a server that starts later; cancellation and deadline end the wait")
     func waitForReady() async throws {
-        let (_, port, probe) = try await start([echo])
-        try await stop(probe)
+        let reserved = try ReservedPorts(1)
+        defer { withExtendedLifetime(reserved) {} }
+        let port = reserved.numbers[0]
         let channel = RPCChannel(host: "127.0.0.1", port: port, log: quiet)
         #expect(await call(channel).code == .unavailable)
         let impatient = CallOptions(timeout: .milliseconds(20), waitForReady: true)
@@ -148,8 +153,9 @@ private func call(_ channel: RPCChannel, _ path: String = "/test.Service/Echo", 
 
     @Test("The number of waiting calls is bounded")
     func waitingLimit() async throws {
-        let (_, port, probe) = try await start([echo])
-        try await stop(probe)
+        let reserved = try ReservedPorts(1)
+        defer { withExtendedLifetime(reserved) {} }
+        let port = reserved.numbers[0]
         var configuration = RPCChannelConfiguration()
         configuration.maxWaitingCallCount = 3
         let channel = RPCChannel(host: "127.0.0.1", port: port, configuration: configuration, log: quiet)

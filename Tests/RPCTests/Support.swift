@@ -76,6 +76,8 @@ func withServer<Result: Sendable>(
     var configuration = RPCServerConfiguration()
     configure(&configuration)
     var channelConfiguration = RPCChannelConfiguration()
+    // The server's loop may be busy with other tests for longer than a server of its own would be.
+    channelConfiguration.connectTimeout = .seconds(60)
     configureChannel(&channelConfiguration)
     let server = RPCServer(configuration, services: [TestService(methods: methods)], log: quiet)
     return try await withThrowingTaskGroup(of: Void.self) { group in
