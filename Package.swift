@@ -65,6 +65,7 @@ let package = Package(
         .systemLibrary(name: "CNGHTTP2"),
         .systemLibrary(name: "COpenBLAS"),
         .systemLibrary(name: "CProtobufC"),
+        .systemLibrary(name: "CSpawn"),
         .systemLibrary(name: "CZlib"),
         .target(name: "CVommaProto", dependencies: ["CProtobufC"]),
 
@@ -85,7 +86,7 @@ let package = Package(
         module("Reports", ["Kernels", "MarketData"]),
 
         // Platform.
-        module("ChildProcesses", [nioLocks]),
+        module("ChildProcesses", ["CSpawn", nioLocks]),
         module("RPC", ["CNGHTTP2", nio, nioPosix, nioLocks, nioSSL, nioTLS, logging]),
         module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
         .executableTarget(

@@ -1,3 +1,4 @@
+internal import CSpawn
 internal import Dispatch
 internal import Foundation
 internal import NIOConcurrencyHelpers
@@ -5,8 +6,8 @@ internal import NIOConcurrencyHelpers
 /// Another program as a child of this process: started, signalled, waited for, each of its ends told once.
 ///
 /// On posix_spawn and waitid, not Foundation's `Process`: that learns of a child's end through a socket which another
-/// child, started at the same moment, may inherit and hold open. Every descriptor here is closed-on-exec from the
-/// moment it is made. A child has a process group of its own, so that a Ctrl-C on the terminal is ours to handle, and
+/// child, started at the same moment, may inherit and hold open. A child inherits its three standard streams and no
+/// other descriptor. It has a process group of its own, so that a Ctrl-C on the terminal is ours to handle, and
 /// starts with no signal blocked or ignored.
 ///
 /// The object may be dropped: the child goes on, and is still collected when it ends. A held input closes with it.
@@ -345,6 +346,8 @@ private final class Descriptor: Sendable {
         unsafe posix_spawnattr_setpgroup(&attributes, 0)
         unsafe posix_spawnattr_setflags(
             &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+        // Sockets of libraries that are not closed-on-exec: a child that holds one keeps its peer from seeing the end.
+        unsafe posix_spawn_file_actions_addclosefrom_np(&actions, 3)
         let strings = unsafe ([executable] + arguments).map { unsafe strdup($0) } + [nil]
         defer { unsafe strings.forEach { unsafe free($0) } }
         guard let environment else {

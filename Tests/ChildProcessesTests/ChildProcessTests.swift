@@ -87,6 +87,17 @@ struct ChildProcessTests {
         }
     }
 
+    @Test("it inherits its standard streams and no other descriptor")
+    func descriptors() async throws {
+        // Not closed-on-exec, as many a library leaves its own.
+        let leaked = dup(0)
+        defer { close(leaked) }
+        try #require(leaked > 2)
+        let (_, output) = try await ChildProcess.run("/bin/sh", ["-c", "exec ls /proc/self/fd"])
+        // The fourth is the folder that ls reads.
+        #expect(output.split(separator: "\n") == ["0", "1", "2", "3"])
+    }
+
     @Test("many at once: each end is told, and no sibling holds another's input or output open")
     func many() async throws {
         try await withThrowingTaskGroup(of: Bool.self) { group in
