@@ -5,7 +5,7 @@ import Testing
     /// The one module that knows each C library.
     private static let owners = [
         "CLibPQ": "Storage", "CNGHTTP2": "RPC", "COpenBLAS": "Kernels", "CProtobufC": "VommaProto",
-        "CVommaProto": "VommaProto", "CZlib": "MarketData",
+        "CSpawn": "ChildProcesses", "CVommaProto": "VommaProto", "CZlib": "MarketData",
     ]
 
     @Test("each C library is imported by its one module, and has one")
