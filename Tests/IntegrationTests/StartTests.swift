@@ -29,6 +29,19 @@ extension Integration {
             )
         }
 
+        @Test("compose.yml gives a service the variables that it knows, and every address", arguments: ServiceName.allCases)
+        func containers(_ service: ServiceName) async throws {
+            let help = try await Self.run(service, ["--help"]).output
+            let known = Set(help.matches(of: /VOMMA_[A-Z_]*[A-Z]/).map { String($0.0) })
+            let given = try ComposeFile().variables(of: service.rawValue)
+            #expect(given.subtracting(known) == [], "given, but not known")
+            // Their defaults are on 127.0.0.1, where in a container nobody else is.
+            let needed = Set(ServiceName.allCases.map(\.addressVariable) + ["VOMMA_DATABASE_URL"]).union(
+                known.filter { $0.hasPrefix("VOMMA_TLS_") })
+            #expect(known.intersection(needed).subtracting(given) == [], "needed, but not given")
+            #expect(given.contains("VOMMA_TLS_KEY") && given.count >= 4)
+        }
+
         @Test("An unknown argument is refused")
         func unknownArgument() async throws {
             let outcome = try await Self.run(.trainer, ["--fast"])
