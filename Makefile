@@ -9,7 +9,9 @@ SERVICES := market-gateway feature-service heston-inverter-service regime-sentim
 PACKAGES := libnghttp2-dev libprotobuf-c-dev libopenblas-dev libpq-dev zlib1g-dev openssl \
             postgresql postgresql-client protobuf-compiler protobuf-c-compiler python3-grpcio python3-protobuf
 
-.PHONY: help deps build test run bench proto clean
+RELEASE := $(SWIFT) build -c release --static-swift-stdlib -j $(JOBS)
+
+.PHONY: help deps build test compose-test run bench proto clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -26,16 +28,15 @@ deps:
 	    DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
-## make build            build everything that runs, in release mode
+## make build            build everything that runs, in release mode; the programs need no Swift installed
 build: deps
-	$(SWIFT) build -c release -j $(JOBS) --product vomma
-	@for s in $(SERVICES); do $(SWIFT) build -c release -j $(JOBS) --product $$s || exit 1; done
+	@for p in vomma $(SERVICES); do $(RELEASE) --product $$p || exit 1; done
 
 ## make run [DATA=dir]   build, then the main job: history, training, paper trading, report
 run: build
 	.build/release/vomma run $(if $(DATA),--data $(DATA)) $(ARGS)
 
-## make test             all tests: modules, then foreign clients, then the whole stack crashed and restarted
+## make test             all tests: modules, foreign clients, the whole stack crashed and restarted, the containers
 test: deps
 	$(SWIFT) build -j $(JOBS) --build-tests
 ifdef ARGS
@@ -44,7 +45,12 @@ else
 	$(SWIFT) test --skip-build --skip '^(IntegrationTests|PeerTests)\.'
 	$(SWIFT) test --skip-build --no-parallel --filter '^PeerTests\.'
 	$(SWIFT) test --skip-build --filter '^IntegrationTests\.'
+	$(MAKE) compose-test
 endif
+
+## make compose-test     the containers for real: built, started, crashed, compared; skipped where no engine can run
+compose-test: build
+	docker/compose-test.sh .build/release
 
 ## make bench            every benchmark (see benchmarks/README.md)
 bench: build

@@ -53,7 +53,7 @@ import Testing
     func makeTargets() throws {
         let makefile = try #require(SourceTree.file("Makefile"))
         let phony = try #require(makefile.lines.first { $0.hasPrefix(".PHONY:") }).split(separator: " ").dropFirst()
-        let defined = makefile.lines.compactMap { $0.firstMatch(of: /^([a-z]+):(?!=)/)?.1 }
+        let defined = makefile.lines.compactMap { $0.firstMatch(of: /^([a-z-]+):(?!=)/)?.1 }
         #expect(Set(phony) == Set(defined))
         let documents = SourceTree.files.filter { $0.path == "README.md" || $0.path.hasPrefix("docs/") }
         for target in defined where target != "help" {
