@@ -112,8 +112,7 @@ ok "engine $(docker version -f '{{.Server.Version}}'), compose $(docker compose 
 # --------------------------------------------------------------------------------------------------------- the images
 
 # Free ports instead of the usual ones, and short leases so that a crashed trainer is soon replaced.
-mkdir "$work/data" "$work/prebuilt"
-chmod 755 "$work" "$work/data"
+mkdir "$work/prebuilt"
 {
     echo "services:"
     for name in "${services[@]}" migrate vomma; do
