@@ -16,7 +16,8 @@ public struct Interop: TestingInteropService {
         try Self.echoMetadata(context)
         try Self.end(request.status)
         return TestingUnaryResponse(
-            payload: try Self.payload(request.responseSize), requestSize: Int32(request.payload?.body.count ?? 0))
+            payload: request.responseSize == 0 ? request.payload : try Self.payload(request.responseSize),
+            requestSize: Int32(request.payload?.body.count ?? 0))
     }
 
     public func streamingOutputCall(

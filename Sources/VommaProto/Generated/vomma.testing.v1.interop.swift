@@ -328,7 +328,7 @@ extension TestingInteropStatus: @unsafe WireMessage {
 /// `vomma.testing.v1.UnaryRequest`.
 public struct TestingUnaryRequest: ProtoMessage {
     public static let protoName = "vomma.testing.v1.UnaryRequest"
-    /// Size of the response's payload, in bytes; it is zeros.
+    /// Size of the response's payload, in bytes; it is zeros. 0: the request's payload comes back.
     public var responseSize: Int32 = 0
     /// Field `payload`.
     public var payload: TestingInteropPayload?
