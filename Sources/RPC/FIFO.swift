@@ -1,16 +1,22 @@
-/// A first-in, first-out queue over one array; amortised O(1) at both ends.
+/// A first-in, first-out queue; amortised O(1) at both ends. One element needs no memory beyond the queue itself: many
+/// calls have one message each way.
 struct FIFO<Element> {
+    private var first: Element?
+    /// What comes after `first`; empty while that is `nil`.
     private var storage: [Element?] = []
     private var head = 0
 
-    var isEmpty: Bool { head == storage.count }
-    var count: Int { storage.count - head }
+    var isEmpty: Bool { first == nil }
+    var count: Int { (first == nil ? 0 : 1) + storage.count - head }
 
-    mutating func append(_ element: Element) { storage.append(element) }
+    mutating func append(_ element: Element) {
+        if first == nil { first = element } else { storage.append(element) }
+    }
 
     mutating func popFirst() -> Element? {
-        guard head < storage.count else { return nil }
-        let element = storage[head]
+        guard let element = first.take() else { return nil }
+        guard head < storage.count else { return element }
+        first = storage[head]
         storage[head] = nil
         head += 1
         if head == storage.count {
@@ -24,6 +30,7 @@ struct FIFO<Element> {
     }
 
     mutating func removeAll() {
+        first = nil
         storage.removeAll()
         head = 0
     }

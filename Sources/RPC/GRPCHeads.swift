@@ -16,22 +16,26 @@ struct RequestHead {
         var isGRPC = false
         var encoding: ArraySlice<UInt8>?
         var hasBadTimeout = false
+        let bytes = headers.bytes.span
         for index in range {
-            let value = headers.value(index)
-            if headers.nameIs(index, ":method") {
-                isPost = headers.valueIs(index, "POST")
-                isHead = headers.valueIs(index, "HEAD")
-            } else if headers.nameIs(index, ":path") {
-                path = value
-            } else if headers.nameIs(index, "content-type") {
-                isGRPC = headers.valueIs(index, "application/grpc") || ContentType.isGRPC(value)
-            } else if headers.nameIs(index, "grpc-timeout") {
-                timeout = GRPCTimeout.parse(value)
+            let field = headers.fields[index]
+            switch HeaderName(bytes, field) {
+            case .method:
+                isPost = HeaderFields.equal(bytes, field.middle, field.end, "POST")
+                isHead = HeaderFields.equal(bytes, field.middle, field.end, "HEAD")
+            case .path: path = headers.value(index)
+            case .contentType:
+                isGRPC =
+                    HeaderFields.equal(bytes, field.middle, field.end, "application/grpc")
+                    || ContentType.isGRPC(headers.value(index))
+            case .timeout:
+                timeout = GRPCTimeout.parse(headers.value(index))
                 hasBadTimeout = timeout == nil
-            } else if headers.nameIs(index, "grpc-encoding") {
-                encoding = headers.valueIs(index, "identity") ? nil : value
-            } else if Self.isCustom(headers, index) {
-                metadata.appendReceived(headers.name(index), Array(value))
+            case .encoding:
+                encoding =
+                    HeaderFields.equal(bytes, field.middle, field.end, "identity") ? nil : headers.value(index)
+            case .reserved: break
+            case .custom: metadata.appendReceived(headers, index)
             }
         }
         if !isPost {
@@ -47,12 +51,37 @@ struct RequestHead {
             refusal = (200, RPCStatus(.internal, "malformed grpc-timeout"))
         }
     }
+}
 
-    private static func isCustom(_ headers: HeaderFields, _ index: Int) -> Bool {
-        let name = headers.bytes[headers.fields[index].name]
-        guard let first = name.first, first != UInt8(ascii: ":") else { return false }
-        if headers.nameIs(index, "te") || headers.nameIs(index, "grpc-accept-encoding") { return false }
-        return !Metadata.isReserved(String(decoding: name, as: UTF8.self))
+/// What a request's header is to gRPC. Told by length first, so that no name is compared with more than two or three.
+enum HeaderName {
+    case method, path, contentType, timeout, encoding
+    /// HTTP's own, or of no use here.
+    case reserved
+    /// The application's: metadata.
+    case custom
+
+    init(_ bytes: Span<UInt8>, _ field: HeaderFields.Field) {
+        let start = field.start
+        let end = field.middle
+        switch end - start {
+        case 2 where HeaderFields.equal(bytes, start, end, "te"): self = .reserved
+        case 4 where HeaderFields.equal(bytes, start, end, "host"): self = .reserved
+        case 5 where HeaderFields.equal(bytes, start, end, ":path"): self = .path
+        case 7 where HeaderFields.equal(bytes, start, end, ":method"): self = .method
+        case 7 where HeaderFields.equal(bytes, start, end, "upgrade"): self = .reserved
+        case 10 where HeaderFields.equal(bytes, start, end, "connection"): self = .reserved
+        case 10 where HeaderFields.equal(bytes, start, end, "keep-alive"): self = .reserved
+        case 12 where HeaderFields.equal(bytes, start, end, "content-type"): self = .contentType
+        case 12 where HeaderFields.equal(bytes, start, end, "grpc-timeout"): self = .timeout
+        case 13 where HeaderFields.equal(bytes, start, end, "grpc-encoding"): self = .encoding
+        case 14 where HeaderFields.equal(bytes, start, end, "content-length"): self = .reserved
+        case 16 where HeaderFields.equal(bytes, start, end, "proxy-connection"): self = .reserved
+        case 17 where HeaderFields.equal(bytes, start, end, "transfer-encoding"): self = .reserved
+        case 20 where HeaderFields.equal(bytes, start, end, "grpc-accept-encoding"): self = .reserved
+        case 0: self = .reserved
+        default: self = bytes[start] == UInt8(ascii: ":") ? .reserved : .custom
+        }
     }
 }
 
@@ -104,9 +133,7 @@ struct ResponseHeads {
                 details = Base64.decode(value)
             } else {
                 let name = headers.name(index)
-                if !Metadata.isReserved(name), !name.hasPrefix("grpc-") {
-                    metadata.appendReceived(name, Array(value))
-                }
+                if !Metadata.isReserved(name), !name.hasPrefix("grpc-") { metadata.appendReceived(headers, index) }
             }
         }
         if state == .closed { return .nothing }
@@ -136,8 +163,8 @@ struct ResponseHeads {
 
 /// The header blocks that we send.
 enum GRPCHeaders {
-    static let plainResponse = HeaderFields([":status": "200", "content-type": "application/grpc"])
-    static let okTrailers = HeaderFields(["grpc-status": "0"])
+    static let plainResponse = HeaderFields([":status": "200", "content-type": "application/grpc"]).keptForever
+    static let okTrailers = HeaderFields(["grpc-status": "0"]).keptForever
 
     static func response(_ metadata: Metadata) -> HeaderFields {
         if metadata.isEmpty { return plainResponse }

@@ -30,7 +30,7 @@ class HTTP2Connection: ChannelInboundHandler {
     private var pingedAt: NIODeadline?
     private var flood: TokenBucket
     private var ticker: RepeatedTask?
-    private var output = ByteBuffer()
+    @safe @exclusivity(unchecked) private var output = ByteBuffer()
     private var isReading = false
     private var isFlushing = false
     private var isFlushScheduled = false

@@ -8,63 +8,69 @@ internal import NIOCore
 enum HTTP2Callbacks {
     static func install(_ callbacks: OpaquePointer) {
         unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { _, frame, userData in
-            guard let session = unsafe session(userData), let frame = unsafe frame else { return 0 }
-            unsafe session.beginHeaders(frame.pointee)
+            guard let frame = unsafe frame else { return 0 }
+            unsafe withSession(userData) { unsafe $0.beginHeaders(frame.pointee.hd.stream_id) }
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks) {
             _, _, name, nameCount, value, valueCount, _, userData in
-            guard let session = unsafe session(userData) else { return 0 }
-            unsafe session.header(
-                UnsafeBufferPointer(start: name, count: nameCount), UnsafeBufferPointer(start: value, count: valueCount)
-            )
+            unsafe withSession(userData) {
+                unsafe $0.header(
+                    UnsafeBufferPointer(start: name, count: nameCount),
+                    UnsafeBufferPointer(start: value, count: valueCount))
+            }
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks) { _, frame, userData in
-            guard let session = unsafe session(userData), let frame = unsafe frame else { return 0 }
-            unsafe session.frameReceived(frame.pointee)
+            guard let frame = unsafe frame else { return 0 }
+            unsafe withSession(userData) { unsafe $0.frameReceived(frame) }
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) {
             _, _, id, bytes, count, userData in
-            guard let session = unsafe session(userData), let bytes = unsafe bytes else { return 0 }
-            unsafe session.dataReceived(id, bytes, count)
+            guard let bytes = unsafe bytes else { return 0 }
+            unsafe withSession(userData) { unsafe $0.dataReceived(id, bytes, count) }
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks) { _, id, code, userData in
-            guard let session = unsafe session(userData) else { return 0 }
-            session.streamClosed(id, HTTP2ErrorCode(rawValue: code))
+            unsafe withSession(userData) { $0.streamClosed(id, HTTP2ErrorCode(rawValue: code)) }
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { _, frame, userData in
-            guard let session = unsafe session(userData), let frame = unsafe frame else { return 0 }
-            unsafe session.frameSent(frame.pointee.hd)
+            guard let frame = unsafe frame else { return 0 }
+            unsafe withSession(userData) { unsafe $0.frameSent(frame.pointee.hd) }
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks) { _, frame, _, userData in
-            guard let session = unsafe session(userData), let frame = unsafe frame else { return 0 }
-            unsafe session.frameNotSent(frame.pointee)
+            guard let frame = unsafe frame else { return 0 }
+            unsafe withSession(userData) { unsafe $0.frameNotSent(frame.pointee.hd) }
             return 0
         }
         unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks) { _, frame, head, count, source, userData in
-            guard let session = unsafe session(userData), let frame = unsafe frame, let head = unsafe head,
-                let source = unsafe source, let slot = unsafe slot(source)
+            guard let frame = unsafe frame, let head = unsafe head, let source = unsafe source,
+                let slot = unsafe slot(source)
             else { return Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue) }
-            return unsafe session.sendData(slot, id: frame.pointee.hd.stream_id, head: head, count: count)
+            return unsafe withSession(userData) {
+                unsafe $0.sendData(slot, id: frame.pointee.hd.stream_id, head: head, count: count)
+            } ?? Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
         }
     }
 
     /// The data provider of every stream.
     static let read: nghttp2_data_source_read_callback = { _, id, _, count, flags, source, userData in
-        guard let session = unsafe session(userData), let flags = unsafe flags, let source = unsafe source,
-            let slot = unsafe slot(source)
-        else { return Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue) }
-        return unsafe session.readData(slot, id: id, limit: count, flags: flags)
+        guard let flags = unsafe flags, let source = unsafe source, let slot = unsafe slot(source) else {
+            return Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
+        }
+        return unsafe withSession(userData) { unsafe $0.readData(slot, id: id, limit: count, flags: flags) }
+            ?? Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
     }
 }
 
-private func session(_ userData: UnsafeMutableRawPointer?) -> HTTP2Session? {
-    unsafe userData.map { unsafe Unmanaged<HTTP2Session>.fromOpaque($0).takeUnretainedValue() }
+/// Lends the session of a callback, without counting the reference: its owner holds it during the call it came from.
+@inline(__always)
+private func withSession<Result>(_ userData: UnsafeMutableRawPointer?, _ body: (HTTP2Session) -> Result) -> Result? {
+    guard let userData = unsafe userData else { return nil }
+    return unsafe Unmanaged<HTTP2Session>.fromOpaque(userData)._withUnsafeGuaranteedRef { body($0) }
 }
 
 private func slot(_ source: UnsafeMutablePointer<nghttp2_data_source>) -> Int? {
@@ -81,8 +87,7 @@ extension HTTP2Session {
 
     // MARK: - Receiving
 
-    fileprivate func beginHeaders(_ frame: nghttp2_frame) {
-        let id = unsafe frame.hd.stream_id
+    fileprivate func beginHeaders(_ id: Int32) {
         if role == .server, slotOf(id) == nil {
             let slot = claimSlot()
             slots[slot].id = id
@@ -103,8 +108,8 @@ extension HTTP2Session {
         unsafe headers.append(name: name, value: value)
     }
 
-    fileprivate func frameReceived(_ frame: nghttp2_frame) {
-        let head = unsafe frame.hd
+    fileprivate func frameReceived(_ frame: UnsafePointer<nghttp2_frame>) {
+        let head = unsafe frame.pointee.hd
         let flags = UInt32(head.flags)
         switch UInt32(head.type) {
         case NGHTTP2_HEADERS.rawValue:
@@ -134,7 +139,7 @@ extension HTTP2Session {
         case NGHTTP2_PRIORITY.rawValue:
             controlFrameCount += 1
         case NGHTTP2_GOAWAY.rawValue:
-            unsafe emit(.goAway(HTTP2ErrorCode(rawValue: frame.goaway.error_code)))
+            unsafe emit(.goAway(HTTP2ErrorCode(rawValue: frame.pointee.goaway.error_code)))
         default: break
         }
     }
@@ -176,9 +181,9 @@ extension HTTP2Session {
     }
 
     /// A request that could not be sent (GOAWAY came first, or it was cancelled in the queue) closes its stream.
-    fileprivate func frameNotSent(_ frame: nghttp2_frame) {
-        guard role == .client, unsafe UInt32(frame.hd.type) == NGHTTP2_HEADERS.rawValue else { return }
-        let id = unsafe frame.hd.stream_id
+    fileprivate func frameNotSent(_ head: nghttp2_frame_hd) {
+        guard role == .client, UInt32(head.type) == NGHTTP2_HEADERS.rawValue else { return }
+        let id = head.stream_id
         guard let slot = slots.firstIndex(where: { $0.id == id }) else { return }
         close(StreamReference(slot: slot, id: id), .refusedStream)
     }
@@ -216,9 +221,15 @@ extension HTTP2Session {
         guard slots[slot].id == id, slots[slot].queuedByteCount >= count else {
             return Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
         }
-        unsafe output.writeBytes(UnsafeRawBufferPointer(start: head, count: 9))
-        var remaining = count
-        while remaining > 0 { remaining -= writeChunk(slot, atMost: remaining) }
+        unsafe output.writeWithUnsafeMutableBytes(minimumWritableBytes: 9 + count) { target in
+            unsafe target.copyMemory(from: UnsafeRawBufferPointer(start: head, count: 9))
+            var offset = 9
+            while offset < 9 + count {
+                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: target[offset..<9 + count])
+                offset += unsafe copyChunk(slot, to: rest)
+            }
+            return 9 + count
+        }
         slots[slot].queuedByteCount -= count
         slots[slot].promisedByteCount = 0
         if slots[slot].wantsWritable, slots[slot].queuedByteCount <= configuration.writeHighWaterMark / 2 {
@@ -228,24 +239,26 @@ extension HTTP2Session {
         return 0
     }
 
-    /// Writes from the slot's first unsent chunk; returns the bytes written, or `limit` when none is left.
-    private func writeChunk(_ slot: Int, atMost limit: Int) -> Int {
+    /// Copies from the slot's first unsent chunk what fits; returns how many bytes that was. There has to be a chunk.
+    private func copyChunk(_ slot: Int, to target: UnsafeMutableRawBufferPointer) -> Int {
         if slots[slot].current == nil {
             slots[slot].current = slots[slot].chunks.popFirst()
             slots[slot].currentOffset = 0
         }
-        guard let chunk = slots[slot].current else { return limit }
-        var offset = slots[slot].currentOffset
-        let end = min(chunk.byteCount, offset + limit)
-        let start = offset
+        guard let chunk = slots[slot].current else { preconditionFailure("queued bytes lie in chunks") }
+        let start = slots[slot].currentOffset
+        let end = min(chunk.byteCount, start + target.count)
+        var offset = start
         while offset < min(chunk.headCount, end) {
-            output.writeInteger(UInt8(truncatingIfNeeded: chunk.head >> UInt64(8 * (chunk.headCount - 1 - offset))))
+            let shift = UInt64(8 * (chunk.headCount - 1 - offset))
+            unsafe target[offset - start] = UInt8(truncatingIfNeeded: chunk.head >> shift)
             offset += 1
         }
         if offset < end {
-            _ = unsafe chunk.body.withUnsafeBytes { body in
-                unsafe output.writeBytes(
-                    UnsafeRawBufferPointer(rebasing: body[offset - chunk.headCount..<end - chunk.headCount]))
+            unsafe chunk.body.withUnsafeBytes { body in
+                let part = unsafe body[offset - chunk.headCount..<end - chunk.headCount]
+                unsafe UnsafeMutableRawBufferPointer(rebasing: target[(offset - start)...])
+                    .copyMemory(from: UnsafeRawBufferPointer(rebasing: part))
             }
         }
         if end == chunk.byteCount {

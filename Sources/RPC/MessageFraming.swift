@@ -23,24 +23,26 @@ struct Deframer {
     ///   may be given then.
     mutating func append(_ input: UnsafeRawBufferPointer, deliver: ([UInt8]) -> Void) throws(RPCStatus) {
         var input = unsafe input[...]
-        while true {
-            while prefixCount < 5 {
-                guard let byte = unsafe input.popFirst() else { return }
-                prefix = prefix << 8 | UInt64(byte)
-                prefixCount += 1
-                if prefixCount == 5 { try startBody() }
-            }
-            let take = unsafe min(remaining, input.count)
-            unsafe body.append(contentsOf: input.prefix(take))
-            unsafe input.removeFirst(take)
-            remaining -= take
-            guard remaining == 0 else { return }
-            let message = body
-            body = []
-            prefixCount = 0
-            prefix = 0
-            deliver(message)
+        while let message = unsafe try next(&input) { deliver(message) }
+    }
+
+    /// Takes bytes off the input until they complete a message, or there are no more (`nil`). Throws as `append`.
+    mutating func next(_ input: inout Slice<UnsafeRawBufferPointer>) throws(RPCStatus) -> [UInt8]? {
+        while prefixCount < 5 {
+            guard let byte = unsafe input.popFirst() else { return nil }
+            prefix = prefix << 8 | UInt64(byte)
+            prefixCount += 1
+            if prefixCount == 5 { try startBody() }
         }
+        let take = unsafe min(remaining, input.count)
+        unsafe body.append(contentsOf: UnsafeRawBufferPointer(rebasing: input.prefix(take)))
+        unsafe input.removeFirst(take)
+        remaining -= take
+        guard remaining == 0 else { return nil }
+        prefixCount = 0
+        prefix = 0
+        defer { body = [] }
+        return body
     }
 
     private mutating func startBody() throws(RPCStatus) {
@@ -79,9 +81,8 @@ struct InboundMessages {
     /// Takes DATA. Returns the bytes to credit to the stream's window now.
     mutating func receive(_ bytes: UnsafeRawBufferPointer) throws(RPCStatus) -> Int {
         uncredited += bytes.count
-        var complete: [[UInt8]] = []
-        unsafe try deframer.append(bytes) { complete.append($0) }
-        for message in complete {
+        var rest = unsafe bytes[...]
+        while let message = unsafe try deframer.next(&rest) {
             waitingByteCount += message.count + 5
             waiting.append(message)
         }

@@ -14,7 +14,23 @@ public struct Metadata: Sendable, Hashable {
         public let value: Content
     }
 
-    public private(set) var entries: [Entry] = []
+    /// Received headers stay as they came until somebody wants more than one of them: most calls' never are.
+    private enum Storage: Sendable {
+        case entries([Entry])
+        case received(ReceivedFields)
+    }
+
+    private var storage = Storage.entries([])
+
+    public private(set) var entries: [Entry] {
+        get {
+            switch storage {
+            case .entries(let entries): entries
+            case .received(let fields): fields.entries
+            }
+        }
+        set { storage = .entries(newValue) }
+    }
 
     public init() {}
 
@@ -22,6 +38,7 @@ public struct Metadata: Sendable, Hashable {
 
     /// The first text value of the key; `nil` where there is none or where it is binary.
     public subscript(key: String) -> String? {
+        if case .received(let fields) = storage { return fields.text(key) }
         for entry in entries where entry.key == key {
             if case .text(let text) = entry.value { return text }
         }
@@ -95,14 +112,88 @@ extension Metadata: ExpressibleByDictionaryLiteral {
 extension Metadata {
     /// Takes one received header as it is. A `-bin` value may be a comma-separated list; what is not base64 is left
     /// out.
-    mutating func appendReceived(_ key: String, _ value: [UInt8]) {
-        guard key.hasSuffix("-bin") else {
-            entries.append(Entry(key: key, value: .text(String(decoding: value, as: UTF8.self))))
-            return
+    mutating func appendReceived(_ headers: HeaderFields, _ index: Int) {
+        switch storage {
+        case .received(var fields):
+            // Let go of here, so that it is not copied.
+            storage = .entries([])
+            fields.append(headers, index)
+            storage = .received(fields)
+        case .entries(let entries) where entries.isEmpty:
+            var fields = ReceivedFields()
+            fields.append(headers, index)
+            storage = .received(fields)
+        case .entries(let entries):
+            var fields = ReceivedFields()
+            fields.append(headers, index)
+            storage = .entries(entries + fields.entries)
         }
-        for part in value.split(separator: 0x2C, omittingEmptySubsequences: false) {
-            if let bytes = Base64.decode(part) { entries.append(Entry(key: key, value: .binary(bytes))) }
+    }
+}
+
+extension Metadata {
+    public static func == (left: Metadata, right: Metadata) -> Bool { left.entries == right.entries }
+    public func hash(into hasher: inout Hasher) { hasher.combine(entries) }
+}
+
+/// Custom headers in their wire form, one behind the other in one buffer: two sizes, the name, the value.
+struct ReceivedFields: Sendable {
+    private static let sizeCount = 8
+    private var bytes: [UInt8] = []
+
+    mutating func append(_ headers: HeaderFields, _ index: Int) {
+        let field = headers.fields[index]
+        // Room for the rest of an ordinary request's.
+        if bytes.isEmpty { bytes.reserveCapacity(max(192, field.end - field.start + Self.sizeCount)) }
+        let sizes = UInt64(field.middle - field.start) << 32 | UInt64(field.end - field.middle)
+        unsafe withUnsafeBytes(of: sizes) { unsafe bytes.append(contentsOf: $0) }
+        unsafe headers.bytes.withUnsafeBufferPointer {
+            unsafe bytes.append(contentsOf: UnsafeBufferPointer(rebasing: $0[field.start..<field.end]))
         }
+    }
+
+    /// Calls with each name and value until told to stop.
+    private func scan(_ body: (_ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) -> Bool) {
+        var offset = 0
+        while offset < bytes.count {
+            let sizes = unsafe bytes.withUnsafeBytes {
+                unsafe $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+            }
+            let start = offset + Self.sizeCount
+            let middle = start + Int(sizes >> 32)
+            offset = middle + Int(sizes & 0xFFFF_FFFF)
+            if !body(bytes[start..<middle], bytes[middle..<offset]) { return }
+        }
+    }
+
+    private static func isBinary(_ name: ArraySlice<UInt8>) -> Bool { name.suffix(4).elementsEqual("-bin".utf8) }
+
+    /// The first text value of a key, without making strings of the others.
+    func text(_ key: String) -> String? {
+        var result: String?
+        scan { name, value in
+            guard name.count == key.utf8.count, name.elementsEqual(key.utf8), !Self.isBinary(name) else { return true }
+            result = String(decoding: value, as: UTF8.self)
+            return false
+        }
+        return result
+    }
+
+    var entries: [Metadata.Entry] {
+        var result: [Metadata.Entry] = []
+        scan { name, value in
+            let key = String(decoding: name, as: UTF8.self)
+            if Self.isBinary(name) {
+                for part in value.split(separator: 0x2C, omittingEmptySubsequences: false) {
+                    guard let bytes = Base64.decode(part) else { continue }
+                    result.append(Metadata.Entry(key: key, value: .binary(bytes)))
+                }
+            } else {
+                result.append(Metadata.Entry(key: key, value: .text(String(decoding: value, as: UTF8.self))))
+            }
+            return true
+        }
+        return result
     }
 }
 

@@ -23,11 +23,10 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     /// `nil` once the stream is closed; breaks the cycle with the connection's table.
     private var connection: ServerConnection?
     private var phase = Phase.idle
-    private var inbound: InboundMessages
+    @safe @exclusivity(unchecked) private var inbound: InboundMessages
     private var hasStarted = false
     private var hasReturned = false
     private var task: Task<Void, Never>?
-    private var timer: Scheduled<Void>?
     /// Why the call ended early; what readers and writers throw from then on.
     private var failure: RPCStatus?
 
@@ -45,13 +44,9 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     // MARK: - From the connection, on the loop
 
-    /// The head was accepted: arms the deadline, and starts a handler that reads a stream.
+    /// The head was accepted: watches the deadline, and starts a handler that reads a stream.
     func accept() {
-        if let deadline = context.deadline {
-            timer = loop.scheduleTask(in: TimeAmount(ContinuousClock.now.duration(to: deadline))) {
-                self.end(RPCStatus(.deadlineExceeded, "the deadline passed"))
-            }
-        }
+        if let deadline = context.deadline { connection?.setAlarm(deadline) }
         if method.kind.requestIsStream { startHandler() }
     }
 
@@ -89,6 +84,14 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     func streamClosed(_ status: RPCStatus) {
         end(status)
         connection = nil
+    }
+
+    /// Ends the call if its deadline has passed; returns that of a call that goes on.
+    func checkDeadline(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
+        guard phase != .finished, let deadline = context.deadline else { return nil }
+        guard deadline <= now else { return deadline }
+        end(RPCStatus(.deadlineExceeded, "the deadline passed"))
+        return nil
     }
 
     /// Ends the call with a status, whatever the handler is doing: it is sent if it still can be, the handler's task is
@@ -177,8 +180,6 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     /// Sends the status and finishes. Once.
     private func send(_ status: RPCStatus) {
-        timer?.cancel()
-        timer = nil
         let wasIdle = phase == .idle
         phase = .finished
         guard let connection else { return }

@@ -24,10 +24,12 @@ final class ServerConnection: HTTP2Connection {
     private let environment: Environment
     private let peer: String
     private var identity: PeerIdentity?
-    private var calls: [ServerCall?] = []
+    @safe @exclusivity(unchecked) private var calls: [ServerCall?] = []
     private var callCount = 0
     private var idleSince: NIODeadline
     private var drain = DrainState.serving
+    /// The next look at the calls' deadlines: at the earliest of them, or earlier.
+    private var alarm: (time: ContinuousClock.Instant, timer: Scheduled<Void>)?
 
     var onCallFinished: (@Sendable (String, StatusCode, Duration) -> Void)? { environment.configuration.onCallFinished }
 
@@ -86,6 +88,8 @@ final class ServerConnection: HTTP2Connection {
     }
 
     override func connectionLost(_ reason: String) {
+        alarm?.timer.cancel()
+        alarm = nil
         let lost = calls
         calls = []
         callCount = 0
@@ -104,6 +108,28 @@ final class ServerConnection: HTTP2Connection {
             // A client that does not even answer a PING for a tick gets no further grace.
             leave()
         }
+    }
+
+    // MARK: - Deadlines
+
+    /// Has the calls' deadlines looked at then. One timer serves them all, and most calls never touch it: they come
+    /// while it is set to the deadline of an earlier one, and end before theirs.
+    func setAlarm(_ time: ContinuousClock.Instant) {
+        if let alarm {
+            if alarm.time <= time { return }
+            alarm.timer.cancel()
+        }
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        let timer = loop.scheduleTask(in: TimeAmount(ContinuousClock.now.duration(to: time))) {
+            bound.value.checkDeadlines()
+        }
+        alarm = (time, timer)
+    }
+
+    private func checkDeadlines() {
+        alarm = nil
+        let now = ContinuousClock.now
+        if let next = calls.compactMap({ $0?.checkDeadline(now: now) }).min() { setAlarm(next) }
     }
 
     // MARK: - Drain

@@ -19,11 +19,17 @@ struct Arena: ~Copyable {
     private(set) var depth = 0
     private(set) var isTooDeep = false
 
-    /// At most `limit` bytes in pieces; `expected` sizes the first chunk.
-    init(limit: Int, expected: Int) {
+    /// At most `limit` bytes in pieces. They come from `first` while that lasts (the caller's memory, which outlives
+    /// the arena: on the stack, so that small messages need no malloc), then from chunks; `expected` sizes their first.
+    init(limit: Int, expected: Int, first: UnsafeMutableRawBufferPointer) {
         budget = limit
         nextChunkSize = min(max(expected, 1024), 1 << 20)
+        unsafe cursor = first.baseAddress
+        left = first.count
     }
+
+    /// What callers take from the stack as `first`.
+    static let firstByteCount = 2048
 
     /// A piece of uninitialised memory aligned to 8 bytes; `nil` beyond the limit.
     mutating func allocate(_ byteCount: Int) -> UnsafeMutableRawPointer? {

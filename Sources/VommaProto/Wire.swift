@@ -28,11 +28,20 @@ enum Wire {
     }
 
     private static func decode<M: WireMessage>(_ bytes: UnsafeRawBufferPointer) throws(MessageError) -> M {
+        try unsafe withUnsafeTemporaryAllocation(byteCount: Arena.firstByteCount, alignment: 16) {
+            (first) throws(MessageError) in try unsafe decode(bytes, first)
+        }
+    }
+
+    private static func decode<M: WireMessage>(
+        _ bytes: UnsafeRawBufferPointer, _ first: UnsafeMutableRawBufferPointer
+    ) throws(MessageError) -> M {
         guard bytes.count <= Int(Int32.max) else {
             throw .tooLarge(message: M.protoName, byteCount: bytes.count)
         }
         // Most messages are unpacked in twice their size: numbers stay what they are, structs add their headers.
-        var arena = Arena(limit: memoryLimit(byteCount: bytes.count), expected: 512 + 2 * bytes.count)
+        var arena = unsafe Arena(
+            limit: memoryLimit(byteCount: bytes.count), expected: 512 + 2 * bytes.count, first: first)
         defer { arena.free() }
         let blank = unsafe arena.struct(M.CStruct.self)
         unsafe M.initialise(blank)
@@ -59,7 +68,15 @@ enum Wire {
     }
 
     static func encode<M: WireMessage>(_ value: M) throws(MessageError) -> [UInt8] {
-        var arena = Arena(limit: .max, expected: 0)
+        try unsafe withUnsafeTemporaryAllocation(byteCount: Arena.firstByteCount, alignment: 16) {
+            (first) throws(MessageError) in try unsafe encode(value, first)
+        }
+    }
+
+    private static func encode<M: WireMessage>(
+        _ value: M, _ first: UnsafeMutableRawBufferPointer
+    ) throws(MessageError) -> [UInt8] {
+        var arena = unsafe Arena(limit: .max, expected: 0, first: first)
         defer { arena.free() }
         let root = unsafe arena.message(value)
         guard !arena.isTooDeep else { throw .tooDeep(message: M.protoName, limit: depthLimit) }

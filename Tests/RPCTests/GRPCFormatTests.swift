@@ -120,7 +120,7 @@ import Testing
         #expect(Base64.decode("AA=A".utf8) == nil)
         #expect(Base64.decode("A*".utf8) == nil)
         var metadata = Metadata()
-        metadata.appendReceived("k-bin", Array("AQ,Ag==".utf8))
+        metadata.appendReceived(HeaderFields(["k-bin": "AQ,Ag=="]), 0)
         #expect(metadata.entries.map(\.value) == [.binary([1]), .binary([2])])
     }
 
@@ -136,6 +136,36 @@ import Testing
         #expect(throws: RPCError.self) { try metadata.append("k", binary: [1]) }
         try metadata.append("k-bin", binary: [0, 255])
         #expect(metadata[binary: "k-bin"] == [0, 255])
+    }
+
+    @Test("Of a request's headers the application gets its own, one by one or all, and can add to them")
+    func receivedMetadata() throws {
+        let headers = HeaderFields([
+            ":method": "POST", ":path": "/s/m", ":scheme": "http", ":authority": "a", "te": "trailers", "host": "a",
+            "content-type": "application/grpc", "grpc-timeout": "1S", "grpc-encoding": "identity",
+            "grpc-accept-encoding": "gzip", "content-length": "5", "connection": "close", "keep-alive": "1",
+            "upgrade": "h2c", "proxy-connection": "close", "transfer-encoding": "chunked", "": "nameless",
+            "x-tenant": "blue", "x-tenanu": "red", "raw-bin": "AQI", "x-tenant": "second", "bad-bin": "*",
+        ])
+        let head = RequestHead(headers, 0..<headers.count)
+        #expect(head.refusal == nil)
+        #expect(head.timeout == .seconds(1))
+        var expected: Metadata = ["x-tenant": "blue", "x-tenanu": "red"]
+        try expected.append("raw-bin", binary: [1, 2])
+        try expected.append("x-tenant", "second")
+        #expect(head.metadata == expected)
+        #expect(head.metadata.hashValue == expected.hashValue)
+        #expect(head.metadata["x-tenant"] == "blue")
+        #expect(head.metadata["x-tenan"] == nil)
+        #expect(head.metadata["raw-bin"] == nil)
+        #expect(head.metadata[binary: "raw-bin"] == [1, 2])
+        var more = head.metadata
+        try more.append("k", "v")
+        #expect(more.entries.count == 5)
+        #expect(more["k"] == "v")
+        more.appendReceived(headers, 17)
+        #expect(more.entries.last == expected.entries.first)
+        #expect(head.metadata.entries.count == 4)
     }
 
     @Test("Request heads that are refused, and how")
