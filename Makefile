@@ -56,7 +56,7 @@ compose-test: build
 bench: build
 	env -u OPENBLAS_CORETYPE benchmarks/run.sh $(ARGS)
 
-## make bench-<area>      the benchmarks of one area: stack
+## make bench-<area>      the benchmarks of one area: rpc, stack
 bench-%: build
 	env -u OPENBLAS_CORETYPE benchmarks/run.sh $*
 

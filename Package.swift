@@ -123,6 +123,11 @@ let package = Package(
             ],
             path: "Tests/Testbed", swiftSettings: strict),
 
+        // Ours among the servers of benchmarks/rpc.sh.
+        .executableTarget(
+            name: "rpc-bench-server", dependencies: ["RPC", "VommaProto", logging, nio],
+            path: "benchmarks/rpc/server", swiftSettings: strict),
+
         // Tests.
         tests("ChildProcesses"),
         tests("Contract", ["Kernels", "MarketData", "Storage", "Trading", "VommaProto"]),

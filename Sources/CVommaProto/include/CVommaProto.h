@@ -5,6 +5,7 @@
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
 #include "inference/inference.pb-c.h"
 #include "vomma/testing/v1/interop.pb-c.h"
+#include "vomma/testing/v1/load.pb-c.h"
 #include "vomma/testing/v1/testing.pb-c.h"
 #include "vomma/v1/checkpoint.pb-c.h"
 #include "vomma/v1/execution.pb-c.h"

@@ -8,6 +8,7 @@ extension FileDescriptors {
         grpcReflectionV1alphaReflection,
         inferenceInference,
         vommaTestingV1Interop,
+        vommaTestingV1Load,
         vommaTestingV1Testing,
         vommaV1Checkpoint,
         vommaV1Execution,
