@@ -17,6 +17,8 @@ let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio
 let nioLocks: Target.Dependency = .product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -54,6 +56,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
@@ -87,7 +90,9 @@ let package = Package(
 
         // Platform.
         module("ChildProcesses", ["CSpawn", nioLocks]),
-        module("RPC", ["CNGHTTP2", nio, nioPosix, nioLocks, nioSSL, nioTLS, logging]),
+        module("Telemetry", [metrics, nio, nioPosix, nioLocks, nioHTTP1, logging]),
+        module(
+            "RPC", ["CNGHTTP2", "Telemetry", metrics, nio, nioPosix, nioLocks, nioSSL, nioTLS, logging]),
         module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
         .executableTarget(
             name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),
@@ -96,7 +101,11 @@ let package = Package(
             resources: [.embedInCode("Migrations")]),
         module("DynamicMessages", ["RPC", "VommaProto"]),
         module("Contract", ["MarketData", "Storage", "Trading", "VommaProto"]),
-        module("ServiceKit", ["Kernels", "RPC", "Storage", "VommaProto", configuration, deque, lifecycle, logging, signals]),
+        module(
+            "ServiceKit",
+            [
+                "Kernels", "RPC", "Storage", "Telemetry", "VommaProto", configuration, deque, lifecycle, logging, signals,
+            ]),
         module("LocalStack", ["ChildProcesses", "RPC", "ServiceKit", "Storage", "VommaProto", logging]),
         module("TestKit", ["ChildProcesses", "Storage", logging]),
 
@@ -139,13 +148,16 @@ let package = Package(
         tests("MarketData", ["Kernels"]),
         tests("NeuralNetworks", ["Kernels"]),
         tests("Policies", ["Kernels", "NeuralNetworks"]),
-        tests("RPC", ["ChildProcesses", "LocalStack", "TestKit", nio, nioPosix, nioLocks, nioSSL, logging]),
+        tests(
+            "RPC",
+            ["ChildProcesses", "LocalStack", "Telemetry", "TestKit", metrics, nio, nioPosix, nioLocks, nioSSL, logging]),
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),
         tests("Sentiment", ["Kernels", "MarketData"]),
         tests("ServiceKit", ["Kernels", "MarketData", "RPC", "Storage", "VommaProto", lifecycle, logging]),
         tests("Simulation", ["Kernels", "MarketData", "Heston"]),
         tests("Storage", ["Kernels", "MarketData", "TestKit"]),
+        tests("Telemetry", [metrics, nio, nioPosix, logging]),
         tests("Trading", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("Evaluation", ["Kernels", "MarketData", "Trading"]),
         .testTarget(

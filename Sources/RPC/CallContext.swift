@@ -13,6 +13,11 @@ public struct CallContext: Sendable {
     public let peer: String
     /// Who the client is, by its certificate; `nil` unless the server demands one (mutual TLS).
     public let identity: PeerIdentity?
+    /// Who calls, by what an interceptor has verified: the name of a token. Set by interceptors.
+    public var caller: String?
+    /// The call's place in a distributed trace; `nil` without `ServerTracing`.
+    public var trace: TraceContext?
+    private var values: [ObjectIdentifier: any Sendable] = [:]
     let response: ResponseMetadata
 
     /// A context outside any server, for calling a handler directly in a test.
@@ -43,8 +48,25 @@ public struct CallContext: Sendable {
     /// Trailers sent with the status, whether OK or not.
     public func setTrailingMetadata(_ metadata: Metadata) { response.setTrailing(metadata) }
 
+    /// What an interceptor has put here for handlers.
+    public subscript<Key: CallContextKey>(key: Key.Type) -> Key.Value? {
+        get { values[ObjectIdentifier(key)] as? Key.Value }
+        set { values[ObjectIdentifier(key)] = newValue }
+    }
+
+    /// What client calls made in this task inherit from the call being handled.
+    struct Inheritance: Sendable {
+        var deadline: ContinuousClock.Instant?
+        var trace: TraceContext?
+    }
+
+    @TaskLocal static var inheritance: Inheritance?
+
     /// The deadline that client calls made in this task inherit: that of the call being handled, if any.
-    @TaskLocal public static var inheritedDeadline: ContinuousClock.Instant?
+    public static var inheritedDeadline: ContinuousClock.Instant? { inheritance?.deadline }
+
+    /// The trace of the call being handled in this task, if any.
+    public static var inheritedTrace: TraceContext? { inheritance?.trace }
 }
 
 /// The answer's metadata, shared between the handler's tasks and the connection.

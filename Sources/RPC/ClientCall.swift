@@ -38,6 +38,14 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     /// Ended by us: what waits is not of interest any more.
     private var isAborted = false
     private var collector: Waiter<Outcome>?
+    /// What interceptors see, and the metadata that is sent.
+    private var outgoing: OutgoingCall
+    private var hooks: [any ClientCallHooks] = []
+    /// How many of the hooks have seen the beginning.
+    private var hookCount = 0
+    private var startedAt = ContinuousClock.now
+    private var traffic = CallTraffic()
+    private var reported = CallTraffic()
 
     /// `request` is `nil` for a stream of requests.
     init(_ path: String, request: [UInt8]?, options: CallOptions, transport: ClientTransport) {
@@ -47,8 +55,10 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         self.transport = transport
         streamsRequests = request == nil
         let own = options.timeout.map { ContinuousClock.now + min($0, GRPCTimeout.longest) }
-        let inherited = CallContext.inheritedDeadline
+        let inheritance = CallContext.inheritance
+        let inherited = inheritance?.deadline
         deadline = own.map { own in inherited.map { min(own, $0) } ?? own } ?? inherited
+        outgoing = OutgoingCall(path: path, deadline: deadline, trace: inheritance?.trace, metadata: options.metadata)
         inbound = InboundMessages(maxMessageByteCount: transport.configuration.maxMessageByteCount)
         super.init(loop: transport.loop)
     }
@@ -109,6 +119,15 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
 
     private func startHere() {
         guard status == nil else { return }
+        startedAt = .now
+        hooks = transport.hooks(for: path)
+        while hookCount < hooks.count {
+            hookCount += 1
+            if let refusal = hooks[hookCount - 1].begin(&outgoing) {
+                abort(refusal)
+                return
+            }
+        }
         if let deadline {
             let remaining = ContinuousClock.now.duration(to: deadline)
             guard remaining > .zero else {
@@ -127,17 +146,25 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         let timeout = deadline.map { ContinuousClock.now.duration(to: $0) }
         let headers = GRPCHeaders.request(
             path: path, scheme: connection.isSecure ? "https" : "http", authority: transport.authority,
-            timeout: timeout, options.metadata)
+            timeout: timeout, outgoing.metadata)
         guard let stream = connection.open(headers, self) else { return }
         attemptCount += 1
         self.connection = connection
         self.stream = stream
-        if let request { connection.session.enqueue(stream, HTTP2Session.Chunk(message: request)) }
-        for message in unsent { connection.session.enqueue(stream, HTTP2Session.Chunk(message: message)) }
+        if let request { send(request, connection, stream) }
+        for message in unsent { send(message, connection, stream) }
         unsent = []
         if !streamsRequests || requestsEnded { connection.session.finish(stream, trailers: nil) }
         connection.scheduleFlush()
         if case .proceed = writability() { releaseWriters(nil) } else { writerParked() }
+    }
+
+    private func send(
+        _ message: [UInt8], _ connection: ClientConnection, _ stream: HTTP2Session.StreamReference
+    ) {
+        traffic.requestCount += 1
+        traffic.requestByteCount += message.count
+        connection.session.enqueue(stream, HTTP2Session.Chunk(message: message))
     }
 
     func receiveHeaders(_ headers: HeaderFields, _ block: HTTP2Session.HeaderBlock) {
@@ -170,6 +197,8 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         }
         do throws(RPCStatus) {
             let credit = unsafe try inbound.receive(bytes)
+            traffic.responseCount = inbound.receivedCount
+            traffic.responseByteCount = inbound.receivedByteCount
             if let stream { connection?.session.consume(stream, credit) }
         } catch {
             abort(error)
@@ -223,9 +252,27 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         timer = nil
         request = nil
         unsent = []
+        reportEnd(status)
         serveReader()
         releaseWriters(status.code == .ok ? RPCStatus(.cancelled, "the server has ended the call") : status)
         serveCollector()
+    }
+
+    // MARK: - Interceptors
+
+    /// Tells what was sent and received since the last time.
+    func reportProgress() {
+        guard status == nil, traffic != reported else { return }
+        let delta = traffic - reported
+        reported = traffic
+        for index in 0..<hookCount { hooks[index].progress(delta) }
+    }
+
+    private func reportEnd(_ status: RPCStatus) {
+        guard hookCount > 0 else { return }
+        let summary = CallSummary(
+            duration: ContinuousClock.now - startedAt, traffic: traffic, unreported: traffic - reported)
+        for index in (0..<hookCount).reversed() { hooks[index].end(outgoing, status, summary) }
     }
 
     private func detach() {
@@ -265,7 +312,7 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
             unsent.append(message)
             return .full
         }
-        connection.session.enqueue(stream, HTTP2Session.Chunk(message: message))
+        send(message, connection, stream)
         connection.scheduleFlush()
         return writability()
     }

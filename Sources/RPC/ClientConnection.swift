@@ -9,6 +9,7 @@ final class ClientConnection: HTTP2Connection {
     /// No new calls: GOAWAY came, or the transport has closed. Ends with the last call.
     private(set) var isLeaving = false
     private var isReported = false
+    private var reportedAt = NIODeadline.now()
 
     init(_ transport: ClientTransport, log: Logger) throws {
         self.transport = transport
@@ -76,6 +77,10 @@ final class ClientConnection: HTTP2Connection {
     override func tick(now: NIODeadline) {
         if !isEstablished, now - openedAt > TimeAmount(transport.configuration.connectTimeout) {
             close("no HTTP/2 settings from the server")
+        }
+        if now - reportedAt >= .seconds(1) {
+            reportedAt = now
+            for call in calls { call?.reportProgress() }
         }
     }
 

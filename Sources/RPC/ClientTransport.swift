@@ -30,6 +30,7 @@ final class ClientTransport: @unchecked Sendable {
     private var backoff: Backoff
     private var waiting: [Int: ClientCall] = [:]
     private var nextWaitingKey = 0
+    private var hooks: [String: [any ClientCallHooks]] = [:]
     /// Every socket that is open, for `close` to wait for.
     private var channels: [ObjectIdentifier: any Channel] = [:]
     /// The connection whose settings are awaited.
@@ -60,6 +61,16 @@ final class ClientTransport: @unchecked Sendable {
             if call.options.waitForReady { wait(call) } else { call.abort(status) }
         case .closed: call.abort(Self.closed)
         }
+    }
+
+    /// The interceptors' hooks for a path, made when it is first called.
+    func hooks(for path: String) -> [any ClientCallHooks] {
+        if configuration.interceptors.isEmpty { return [] }
+        if let known = hooks[path] { return known }
+        let made = configuration.interceptors.map { $0.hooks(for: path) }
+        // Paths come from stubs, so there are few; a client that makes them up gets them made each time.
+        if hooks.count < 1000 { hooks[path] = made }
+        return made
     }
 
     /// The call has ended while it waited.

@@ -23,9 +23,8 @@ public struct RPCServerConfiguration: Sendable {
     public var drainTimeout: Duration = .seconds(5)
     /// Where handlers run whose method does not say. Default: the event loop.
     public var execution = HandlerExecution.eventLoop
-    /// Called once for each call when its status is known, on an event loop: must not block. The path is one that is
-    /// registered, or `""` for an unknown one, so that it can be a metric label.
-    public var onCallFinished: (@Sendable (_ path: String, _ status: StatusCode, _ took: Duration) -> Void)?
+    /// Seen by every call, in this order at its beginning. Default: none.
+    public var interceptors: [any ServerInterceptor] = []
 
     public init(host: String = "127.0.0.1", port: Int = 0) {
         self.host = host
@@ -82,6 +81,8 @@ public struct RPCChannelConfiguration: Sendable {
     public var maxBackoff: Duration = .seconds(5)
     /// Calls that may wait for a connection; further ones end with RESOURCE_EXHAUSTED. Default 10,000.
     public var maxWaitingCallCount = 10_000
+    /// Seen by every call, in this order at its beginning. Default: none.
+    public var interceptors: [any ClientInterceptor] = []
 
     public init() {}
 }

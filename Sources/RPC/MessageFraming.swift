@@ -69,6 +69,9 @@ struct InboundMessages {
     private var waiting = FIFO<[UInt8]>()
     private var waitingByteCount = 0
     private var uncredited = 0
+    /// Complete messages so far, and their bytes.
+    private(set) var receivedCount = 0
+    private(set) var receivedByteCount = 0
     /// The peer has sent its last byte.
     private(set) var isEnded = false
 
@@ -84,6 +87,8 @@ struct InboundMessages {
         var rest = unsafe bytes[...]
         while let message = unsafe try deframer.next(&rest) {
             waitingByteCount += message.count + 5
+            receivedCount += 1
+            receivedByteCount += message.count
             waiting.append(message)
         }
         return creditIfIdle()

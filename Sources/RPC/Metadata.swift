@@ -110,6 +110,11 @@ extension Metadata: ExpressibleByDictionaryLiteral {
 }
 
 extension Metadata {
+    /// Adds a text entry that has a wire form by construction.
+    mutating func appendReceived(_ key: String, _ text: String) {
+        entries.append(Entry(key: key, value: .text(text)))
+    }
+
     /// Takes one received header as it is. A `-bin` value may be a comma-separated list; what is not base64 is left
     /// out.
     mutating func appendReceived(_ headers: HeaderFields, _ index: Int) {

@@ -48,7 +48,7 @@ public final class RPCServer: Sendable {
         guard isFirst else { throw RPCError.alreadyRan }
         defer { port.fire(.failure(.notRunning)) }
         precondition(configuration.tls?.canServe != false, "a server's TLS needs a certificate")
-        let methods = try MethodTable(services)
+        let methods = try MethodTable(services, configuration.interceptors)
         let connections = ConnectionRegistry()
         let handlers = ActivityCounter()
         let environment = ServerConnection.Environment(

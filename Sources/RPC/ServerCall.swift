@@ -16,6 +16,10 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     let method: RPCMethod
     let context: CallContext
+    /// How many of the method's hooks have seen the beginning.
+    private let hookCount: Int
+    private var traffic = CallTraffic()
+    private var reported = CallTraffic()
     /// The request of a call with exactly one.
     private(set) var onlyRequest: [UInt8] = []
     private let stream: HTTP2Session.StreamReference
@@ -31,11 +35,12 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private var failure: RPCStatus?
 
     init(
-        _ method: RPCMethod, _ context: CallContext, stream: HTTP2Session.StreamReference, connection: ServerConnection,
-        maxMessageByteCount: Int
+        _ method: RPCMethod, _ context: CallContext, hookCount: Int, stream: HTTP2Session.StreamReference,
+        connection: ServerConnection, maxMessageByteCount: Int
     ) {
         self.method = method
         self.context = context
+        self.hookCount = hookCount
         self.stream = stream
         self.connection = connection
         inbound = InboundMessages(maxMessageByteCount: maxMessageByteCount)
@@ -54,6 +59,8 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         guard phase != .finished else { return }
         do throws(RPCStatus) {
             let credit = unsafe try inbound.receive(bytes)
+            traffic.requestCount = inbound.receivedCount
+            traffic.requestByteCount = inbound.receivedByteCount
             connection?.session.consume(stream, credit)
         } catch {
             end(error)
@@ -116,8 +123,9 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         hasStarted = true
         connection.handlers.started()
         // Task-locals bound here are inherited by the task.
-        if let deadline = context.deadline {
-            CallContext.$inheritedDeadline.withValue(deadline) { launch(connection) }
+        if context.deadline != nil || context.trace != nil {
+            let inheritance = CallContext.Inheritance(deadline: context.deadline, trace: context.trace)
+            CallContext.$inheritance.withValue(inheritance) { launch(connection) }
         } else {
             launch(connection)
         }
@@ -192,7 +200,28 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
             connection.session.finish(stream, trailers: GRPCHeaders.trailers(status, trailing))
         }
         connection.scheduleFlush()
-        connection.onCallFinished?(method.path, status.code, ContinuousClock.now - startedAt)
+        reportEnd(status)
+    }
+
+    // MARK: - Interceptors
+
+    /// Tells what was sent and received since the last time.
+    func reportProgress() {
+        guard phase != .finished, traffic != reported else { return }
+        let delta = traffic - reported
+        reported = traffic
+        for index in 0..<hookCount { method.hooks[index].progress(delta) }
+    }
+
+    private func reportEnd(_ status: RPCStatus) {
+        guard hookCount > 0 else { return }
+        let summary = CallSummary(
+            duration: ContinuousClock.now - startedAt, traffic: traffic, unreported: traffic - reported)
+        var index = hookCount
+        while index > 0 {
+            index -= 1
+            method.hooks[index].end(context, status, summary)
+        }
     }
 
     // MARK: - StreamEndpoint
@@ -214,6 +243,8 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
             phase = .answering
             connection.session.respond(stream, GRPCHeaders.response(context.response.initial), hasBody: true)
         }
+        traffic.responseCount += 1
+        traffic.responseByteCount += message.count
         connection.session.enqueue(stream, HTTP2Session.Chunk(message: message))
         connection.scheduleFlush()
         return writability()

@@ -27,11 +27,10 @@ final class ServerConnection: HTTP2Connection {
     @safe @exclusivity(unchecked) private var calls: [ServerCall?] = []
     private var callCount = 0
     private var idleSince: NIODeadline
+    private var reportedAt = NIODeadline.now()
     private var drain = DrainState.serving
     /// The next look at the calls' deadlines: at the earliest of them, or earlier.
     private var alarm: (time: ContinuousClock.Instant, timer: Scheduled<Void>)?
-
-    var onCallFinished: (@Sendable (String, StatusCode, Duration) -> Void)? { environment.configuration.onCallFinished }
 
     init(_ environment: Environment, peer: String, loop: any EventLoop, log: Logger) throws {
         self.environment = environment
@@ -98,6 +97,10 @@ final class ServerConnection: HTTP2Connection {
 
     override func tick(now: NIODeadline) {
         let configuration = environment.configuration
+        if now - reportedAt >= .seconds(1) {
+            reportedAt = now
+            for call in calls { call?.reportProgress() }
+        }
         if !isEstablished, now - openedAt > TimeAmount(configuration.handshakeTimeout) {
             close("no HTTP/2 handshake")
         } else if drain == .serving, callCount == 0, let idle = configuration.maxConnectionIdle,
@@ -183,17 +186,26 @@ final class ServerConnection: HTTP2Connection {
             refuse(stream, httpStatus, status, asText: head.isForPeople)
             return
         }
-        guard let method = environment.methods[head.path] else {
-            refuse(stream, 200, RPCStatus(.unimplemented, "unknown method"))
-            return
-        }
-        let context = CallContext(
+        // An unknown method is a call all the same: who may not call anything need not learn what there is.
+        let method = environment.methods[head.path] ?? environment.methods.unknown
+        var context = CallContext(
             path: method.path, metadata: head.metadata,
             deadline: head.timeout.map { ContinuousClock.now + $0 }, peer: peer, identity: identity,
             response: ResponseMetadata())
+        var begun = 0
+        var refusal: RPCStatus?
+        while begun < method.hooks.count, refusal == nil {
+            refusal = method.hooks[begun].begin(&context)
+            begun += 1
+        }
         let call = ServerCall(
-            method, context, stream: stream, connection: self,
+            method, context, hookCount: begun, stream: stream, connection: self,
             maxMessageByteCount: environment.configuration.maxMessageByteCount)
+        if refusal == nil, method.path.isEmpty { refusal = RPCStatus(.unimplemented, "unknown method") }
+        if let refusal {
+            call.end(refusal)
+            return
+        }
         while calls.count <= stream.slot { calls.append(nil) }
         calls[stream.slot] = call
         callCount += 1
@@ -211,7 +223,12 @@ final class ServerConnection: HTTP2Connection {
         } else {
             session.respond(stream, GRPCHeaders.trailersOnly(status, httpStatus: httpStatus), hasBody: false)
         }
-        onCallFinished?("", status.code, .zero)
+        let hooks = environment.methods.unknown.hooks
+        guard !hooks.isEmpty else { return }
+        let context = CallContext(path: "", peer: peer)
+        let summary = CallSummary(
+            duration: .zero, traffic: CallTraffic(), unreported: CallTraffic(), hasBegun: false)
+        for hook in hooks.reversed() { hook.end(context, status, summary) }
     }
 }
 
@@ -219,9 +236,19 @@ final class ServerConnection: HTTP2Connection {
 struct MethodTable: Sendable {
     private var buckets: [UInt64: [(path: ArraySlice<UInt8>, method: RPCMethod)]] = [:]
 
-    init(_ services: [any RPCService]) throws(RPCError) {
+    /// Stands for what is no method of ours; its handler never runs.
+    let unknown: RPCMethod
+
+    init(_ services: [any RPCService], _ interceptors: [any ServerInterceptor] = []) throws(RPCError) {
+        var unknown = RPCMethod(path: "", kind: .unary) { _ in nil }
+        unknown.hooks = interceptors.map { $0.hooks(for: .unknown) }
+        self.unknown = unknown
         for service in services {
             for method in service.methods {
+                var method = method
+                method.hooks = interceptors.map {
+                    $0.hooks(for: MethodDescription(path: method.path, kind: method.kind))
+                }
                 let path = Array(method.path.utf8)[...]
                 guard self[path] == nil else { throw .duplicateMethod(path: method.path) }
                 buckets[Self.hash(path), default: []].append((path, method))

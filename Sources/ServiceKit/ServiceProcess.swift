@@ -3,6 +3,7 @@ public import RPC
 public import ServiceLifecycle
 public import Storage
 internal import Kernels
+internal import Telemetry
 internal import UnixSignals
 
 /// What a service consists of, beside what every process has.
@@ -99,6 +100,15 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         configuration.maxMessageByteCount = 64 << 20
         configuration.execution = parts.execution
         configuration.tls = common.peers.tls.flatMap { $0.canServe ? $0 : nil }
+        configuration.interceptors = [ServerTracing(), ServerLogging(log)]
+        if let port = common.metricsPort {
+            let registry = MetricRegistry()
+            ProcessMetrics.register(in: registry, service: Definition.name)
+            configuration.interceptors.insert(ServerMetrics(registry), at: 0)
+            services.append(
+                .init(service: MetricsRunner(
+                    server: MetricsServer(host: common.host, port: port, registry: registry, log: log))))
+        }
         let all: [any RPCService] = parts.rpc + [health]
         let server = RPCServer(configuration, services: all + Reflection.versions(of: all), log: log)
         services += parts.background.map {
@@ -158,6 +168,8 @@ struct CommonSettings {
     var databaseConnections: Int
     var databasePatience: Duration
     var exitsWithStandardInput: Bool
+    /// `nil`: metrics are kept by nobody.
+    var metricsPort: Int?
     var peers: PeerSettings
 
     init(_ settings: inout Settings, port defaultPort: Int, needsDatabase: Bool) {
@@ -167,6 +179,10 @@ struct CommonSettings {
             "log.level", default: "info", of: Logger.Level.allCases.map(\.rawValue), "least severe level that is logged"
         )
         logLevel = Logger.Level(rawValue: level) ?? .info
+        let metrics = settings.int(
+            "metrics.port", default: -1, in: -1...65_535,
+            "port of the metrics, GET /metrics; 0 takes a free one, -1 serves none")
+        metricsPort = metrics < 0 ? nil : metrics
         peers = PeerSettings(&settings)
         databaseURL = ""
         databaseConnections = 4
@@ -189,6 +205,17 @@ struct CommonSettings {
         configuration.maximumConnections = databaseConnections
         configuration.applicationName = applicationName
         return configuration
+    }
+}
+
+/// Serves the metrics for as long as the service lives, its drain included.
+private struct MetricsRunner: Service {
+    let server: MetricsServer
+
+    func run() async throws {
+        _ = try await server.start()
+        try? await gracefulShutdown()
+        await server.close()
     }
 }
 

@@ -115,7 +115,9 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
         try await withServer(
             [method],
             configure: {
-                $0.onCallFinished = { path, status, _ in finished.withLockedValue { $0.append("\(path) \(status)") } }
+                $0.interceptors = [
+                    OnEnd { path, status in finished.withLockedValue { $0.append("\(path) \(status.code)") } }
+                ]
             }
         ) { _, channel in
             func fail(_ text: String) async -> RPCStatus {
@@ -323,7 +325,9 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
         try await withServer(
             [hang(Counter(), Counter()), stubborn, outer, inner],
             configure: {
-                $0.onCallFinished = { path, status, _ in if path.hasSuffix("Stubborn") { finished.fire(status) } }
+                $0.interceptors = [
+                    OnEnd { path, status in if path.hasSuffix("Stubborn") { finished.fire(status.code) } }
+                ]
             }
         ) { server, channel in
             channelBox.withLockedValue { $0 = channel }

@@ -92,6 +92,15 @@ func withServer<Result: Sendable>(
     }
 }
 
+/// Calls back at the end of each call.
+struct OnEnd: ServerInterceptor, ServerCallHooks {
+    let body: @Sendable (String, RPCStatus) -> Void
+
+    init(_ body: @escaping @Sendable (String, RPCStatus) -> Void) { self.body = body }
+    func hooks(for method: MethodDescription) -> any ServerCallHooks { self }
+    func end(_ context: CallContext, _ status: RPCStatus, _ summary: CallSummary) { body(context.path, status) }
+}
+
 extension Result where Failure == any Error {
     init(_ body: () async throws -> Success) async {
         do {

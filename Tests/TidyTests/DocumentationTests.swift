@@ -94,3 +94,19 @@ import Testing
         }
     }
 }
+
+/// The list of metrics.
+@Suite struct MetricListTests {
+    @Test("docs/metrics.md lists the metrics that the code defines, and no other")
+    func metrics() throws {
+        var defined: Set<String> = []
+        for file in SourceTree.shipped {
+            let code = file.code.map(\.text).joined(separator: "\n")
+            for match in code.matches(of: /MetricDefinition\(\s*"([a-z_]+)"/) { defined.insert(String(match.1)) }
+        }
+        let text = try #require(SourceTree.file("docs/metrics.md")).text
+        let listed = Set(text.matches(of: /`((?:vomma|process)_[a-z_]+)`/).map { String($0.1) })
+        #expect(defined.count >= 20)
+        #expect(defined == listed, "\(defined.symmetricDifference(listed))")
+    }
+}
