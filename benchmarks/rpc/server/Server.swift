@@ -19,7 +19,8 @@ struct Load: TestingLoadService {
 /// Serves on a free port of loopback, on one thread, with all that a service has on, and prints `listening port=…`.
 @main struct Server {
     static func main() {
-        Task {
+        // Detached: what the first thread starts would else wait for it.
+        Task.detached {
             do {
                 try await serve()
             } catch {
