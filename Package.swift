@@ -13,6 +13,7 @@ let strict: [SwiftSetting] = [
 ]
 
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioLocks: Target.Dependency = .product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
@@ -48,6 +49,19 @@ func service(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
             + dependencies,
         path: "services/\(name)", swiftSettings: strict)
 }
+
+/// `VOMMA_FUZZ=1 swift build --product vomma-fuzz` builds the fuzzer that `make fuzz` runs. Without it the same targets
+/// are a module of tests: libFuzzer brings what only its own build can link.
+let isFuzzing = Context.environment["VOMMA_FUZZ"] != nil
+let fuzzed: [Target.Dependency] = [
+    "DynamicMessages", "MarketData", "NeuralNetworks", "RPC", "Storage", "VommaProto", logging, nio, nioEmbedded,
+]
+let fuzzer: Target =
+    isFuzzing
+    ? .executableTarget(
+        name: "vomma-fuzz", dependencies: fuzzed, path: "Tests/FuzzTests", exclude: ["FuzzTests.swift", "run.sh"],
+        swiftSettings: strict)
+    : .testTarget(name: "FuzzTests", dependencies: fuzzed, exclude: ["main.swift", "run.sh"], swiftSettings: strict)
 
 let package = Package(
     name: "vomma",
@@ -128,7 +142,8 @@ let package = Package(
         .executableTarget(
             name: "rpc-testbed",
             dependencies: [
-                "InteropService", "RPC", "VommaProto", argumentParser, logging, nio, nioPosix, nioLocks, signals,
+                "ChildProcesses", "InteropService", "RPC", "VommaProto", argumentParser, logging, nio, nioPosix,
+                nioLocks, signals,
             ],
             path: "Tests/Testbed", swiftSettings: strict),
 
@@ -150,7 +165,10 @@ let package = Package(
         tests("Policies", ["Kernels", "NeuralNetworks"]),
         tests(
             "RPC",
-            ["ChildProcesses", "LocalStack", "Telemetry", "TestKit", metrics, nio, nioPosix, nioLocks, nioSSL, logging]),
+            [
+                "ChildProcesses", "InteropService", "LocalStack", "Telemetry", "TestKit", metrics, nio, nioPosix, nioLocks,
+                nioSSL, logging,
+            ]),
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),
         tests("Sentiment", ["Kernels", "MarketData"]),
@@ -160,6 +178,7 @@ let package = Package(
         tests("Telemetry", [metrics, nio, nioPosix, logging]),
         tests("Trading", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("Evaluation", ["Kernels", "MarketData", "Trading"]),
+        fuzzer,
         .testTarget(
             name: "IntegrationTests",
             dependencies: [

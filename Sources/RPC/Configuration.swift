@@ -9,6 +9,10 @@ public struct RPCServerConfiguration: Sendable {
     public var tls: TLSCredentials?
     /// Longest request message, in bytes; a longer one ends the call with RESOURCE_EXHAUSTED. Default 4 MiB, as gRPC.
     public var maxMessageByteCount = 4 << 20
+    /// Bytes that all clients together may make the server hold: messages not whole or not taken yet, responses not
+    /// sent yet. Above it, calls that would add to it on connections that hold 64 KiB already end with
+    /// RESOURCE_EXHAUSTED. Default 512 MiB.
+    public var maxHeldByteCount = 512 << 20
     public var http2 = HTTP2Configuration()
     /// Connections served at once; further ones are closed on accept. Default 1,000.
     public var maxConnectionCount = 1000

@@ -163,6 +163,7 @@ extension HTTP2Session {
         slots[stream.slot].isClosed = true
         slots[stream.slot].chunks.removeAll()
         slots[stream.slot].current = nil
+        queuedByteTotal -= slots[stream.slot].queuedByteCount
         slots[stream.slot].queuedByteCount = 0
         slots[stream.slot].trailers = nil
         emit(.closed(stream, code))
@@ -231,6 +232,7 @@ extension HTTP2Session {
             return 9 + count
         }
         slots[slot].queuedByteCount -= count
+        queuedByteTotal -= count
         slots[slot].promisedByteCount = 0
         if slots[slot].wantsWritable, slots[slot].queuedByteCount <= configuration.writeHighWaterMark / 2 {
             slots[slot].wantsWritable = false

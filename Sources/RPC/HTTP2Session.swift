@@ -102,6 +102,9 @@ internal import NIOCore
     /// Control frames received so far (see `HTTP2Configuration.maxControlFrameBurst`).
     var controlFrameCount = 0
 
+    /// Unsent bytes of all streams.
+    var queuedByteTotal = 0
+
     let handle: OpaquePointer
     @safe @exclusivity(unchecked) var slots: [Slot] = []
     @safe @exclusivity(unchecked) private var freeSlots: [Int] = []
@@ -242,6 +245,7 @@ internal import NIOCore
             slots[stream.slot].chunks.append(chunk)
         }
         slots[stream.slot].queuedByteCount += chunk.byteCount
+        queuedByteTotal += chunk.byteCount
         resume(stream)
     }
 
@@ -259,6 +263,7 @@ internal import NIOCore
         guard slots[stream.slot].promisedByteCount == 0, slots[stream.slot].currentOffset == 0 else { return false }
         slots[stream.slot].chunks.removeAll()
         slots[stream.slot].current = nil
+        queuedByteTotal -= slots[stream.slot].queuedByteCount
         slots[stream.slot].queuedByteCount = 0
         return true
     }

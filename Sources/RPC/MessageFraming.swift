@@ -12,6 +12,9 @@ struct Deframer {
 
     init(maxMessageByteCount: Int) { self.maxMessageByteCount = maxMessageByteCount }
 
+    /// Bytes of the message that is being put together.
+    var partialByteCount: Int { body.count }
+
     /// Whether the bytes so far end between two messages, as a stream must.
     var isBetweenMessages: Bool { prefixCount == 0 }
 
@@ -44,6 +47,9 @@ struct Deframer {
         defer { body = [] }
         return body
     }
+
+    /// Frees the bytes of the message that is being put together. No further bytes may be given then.
+    mutating func forgetPartial() { body = [] }
 
     private mutating func startBody() throws(RPCStatus) {
         let flag = prefix >> 32
@@ -78,6 +84,8 @@ struct InboundMessages {
     init(maxMessageByteCount: Int) { deframer = Deframer(maxMessageByteCount: maxMessageByteCount) }
 
     var count: Int { waiting.count }
+    /// Bytes held: of messages that wait, and of the one that has not come whole.
+    var heldByteCount: Int { waitingByteCount + deframer.partialByteCount }
     /// Nothing waits and nothing more will come.
     var isExhausted: Bool { isEnded && waiting.isEmpty }
 
@@ -108,6 +116,13 @@ struct InboundMessages {
         let credit = min(byteCount, uncredited)
         uncredited -= credit
         return (message, credit + creditIfIdle())
+    }
+
+    /// Forgets what waits: nobody will take it.
+    mutating func removeAll() {
+        waiting.removeAll()
+        waitingByteCount = 0
+        deframer.forgetPartial()
     }
 
     private mutating func creditIfIdle() -> Int {

@@ -52,7 +52,8 @@ public final class RPCServer: Sendable {
         let connections = ConnectionRegistry()
         let handlers = ActivityCounter()
         let environment = ServerConnection.Environment(
-            configuration: configuration, methods: methods, handlers: handlers)
+            configuration: configuration, methods: methods, handlers: handlers,
+            memory: MemoryBudget(limit: configuration.maxHeldByteCount))
         let listener: any Channel
         do throws(RPCError) {
             listener = try await bind(environment, connections)

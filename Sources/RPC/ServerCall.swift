@@ -28,6 +28,8 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private var connection: ServerConnection?
     private var phase = Phase.idle
     @safe @exclusivity(unchecked) private var inbound: InboundMessages
+    /// What the connection was told that `inbound` and `onlyRequest` hold.
+    private var heldByteCount = 0
     private var hasStarted = false
     private var hasReturned = false
     private var task: Task<Void, Never>?
@@ -62,6 +64,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
             traffic.requestCount = inbound.receivedCount
             traffic.requestByteCount = inbound.receivedByteCount
             connection?.session.consume(stream, credit)
+            guard countHeld() else { throw Self.noMemory }
         } catch {
             end(error)
             return
@@ -87,9 +90,21 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         }
     }
 
+    private static let noMemory = RPCStatus(.resourceExhausted, "the server holds too much for its clients already")
+
+    /// Tells the connection what this call holds of requests. `false`: there is no room for it.
+    private func countHeld() -> Bool {
+        guard let connection else { return true }
+        let held = phase == .finished ? 0 : inbound.heldByteCount + onlyRequest.count
+        defer { heldByteCount = held }
+        return connection.hold(held - heldByteCount)
+    }
+
     /// The stream is closed: by a reset, by its regular end, or with the connection.
     func streamClosed(_ status: RPCStatus) {
         end(status)
+        _ = connection?.hold(-heldByteCount)
+        heldByteCount = 0
         connection = nil
     }
 
@@ -168,7 +183,11 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         hasReturned = true
         task = nil
         guard phase != .finished else { return }
-        if let response { _ = enqueue(response) }
+        if let response {
+            _ = enqueue(response)
+            // There may have been no room for it.
+            guard phase != .finished else { return }
+        }
         send(status)
     }
 
@@ -190,7 +209,9 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private func send(_ status: RPCStatus) {
         let wasIdle = phase == .idle
         phase = .finished
+        inbound.removeAll()
         guard let connection else { return }
+        _ = countHeld()
         let trailing = context.response.trailing
         if wasIdle {
             var metadata = context.response.initial
@@ -231,6 +252,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         if let (message, credit) = inbound.take() {
             connection?.session.consume(stream, credit)
             connection?.scheduleFlush()
+            _ = countHeld()
             return .success(message)
         }
         if inbound.isExhausted { return .success(nil) }
@@ -239,6 +261,10 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     override func enqueue(_ message: [UInt8]) -> WriteOutcome {
         guard phase != .finished, let connection else { return writability() }
+        guard connection.hold(0, response: message.count) else {
+            end(Self.noMemory)
+            return writability()
+        }
         if phase == .idle {
             phase = .answering
             connection.session.respond(stream, GRPCHeaders.response(context.response.initial), hasBody: true)
@@ -246,6 +272,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         traffic.responseCount += 1
         traffic.responseByteCount += message.count
         connection.session.enqueue(stream, HTTP2Session.Chunk(message: message))
+        _ = connection.hold(0)
         connection.scheduleFlush()
         return writability()
     }

@@ -9,6 +9,7 @@ final class ServerConnection: HTTP2Connection {
         let configuration: RPCServerConfiguration
         let methods: MethodTable
         let handlers: ActivityCounter
+        let memory: MemoryBudget
     }
 
     private enum DrainState {
@@ -24,6 +25,9 @@ final class ServerConnection: HTTP2Connection {
     private let environment: Environment
     private let peer: String
     private var identity: PeerIdentity?
+    /// Bytes that calls hold of requests.
+    private var requestByteCount = 0
+    private var memory: MemoryShare
     @safe @exclusivity(unchecked) private var calls: [ServerCall?] = []
     private var callCount = 0
     private var idleSince: NIODeadline
@@ -37,6 +41,7 @@ final class ServerConnection: HTTP2Connection {
         self.peer = peer
         execution = environment.configuration.execution
         handlers = environment.handlers
+        memory = MemoryShare(environment.memory)
         idleSince = .now()
         try super.init(
             .server, environment.configuration.http2, keepAlive: environment.configuration.keepAlive, loop: loop,
@@ -93,9 +98,11 @@ final class ServerConnection: HTTP2Connection {
         calls = []
         callCount = 0
         for call in lost { call?.streamClosed(RPCStatus(.cancelled, reason)) }
+        memory.update(0)
     }
 
     override func tick(now: NIODeadline) {
+        memory.update(requestByteCount + session.queuedByteTotal)
         let configuration = environment.configuration
         if now - reportedAt >= .seconds(1) {
             reportedAt = now
@@ -168,6 +175,13 @@ final class ServerConnection: HTTP2Connection {
     }
 
     // MARK: - Calls
+
+    /// A call holds so many bytes more of its requests, and is about to queue a response. Is there room?
+    func hold(_ byteCount: Int, response: Int = 0) -> Bool {
+        requestByteCount += byteCount
+        memory.update(requestByteCount + session.queuedByteTotal)
+        return !memory.refuses(max(byteCount, response))
+    }
 
     private func call(_ stream: HTTP2Session.StreamReference) -> ServerCall? {
         stream.slot < calls.count ? calls[stream.slot] : nil

@@ -16,11 +16,21 @@ struct ServeCommand: AsyncParsableCommand {
     var maxConnections: Int?
     @Option(help: "Seconds for the HTTP/2 handshake.")
     var handshakeSeconds: Double?
+    @Option(help: "Seconds of silence before a PING.")
+    var keepAliveSeconds: Double?
+    @Option(help: "Seconds for its answer.")
+    var keepAliveTimeoutSeconds: Double?
+
+    @Option(help: "MiB that clients may make it hold.")
+    var maxHeldMib: Int?
 
     func run() async throws {
         var configuration = RPCServerConfiguration(port: port)
         if let maxConnections { configuration.maxConnectionCount = maxConnections }
         if let handshakeSeconds { configuration.handshakeTimeout = .seconds(handshakeSeconds) }
+        if let maxHeldMib { configuration.maxHeldByteCount = maxHeldMib << 20 }
+        if let keepAliveSeconds { configuration.keepAlive.interval = .seconds(keepAliveSeconds) }
+        if let keepAliveTimeoutSeconds { configuration.keepAlive.timeout = .seconds(keepAliveTimeoutSeconds) }
         var log = Logger(label: "rpc-testbed") { StreamLogHandler.standardError(label: $0) }
         log.logLevel = .warning
         let server = RPCServer(configuration, services: [Interop()], log: log)

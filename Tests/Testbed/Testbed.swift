@@ -5,5 +5,5 @@ internal import ArgumentParser
     static let configuration = CommandConfiguration(
         commandName: "rpc-testbed",
         abstract: "A gRPC server to be tested, and the clients that try its patience.",
-        subcommands: [ServeCommand.self])
+        subcommands: [ServeCommand.self, LoadCommand.self, SoakCommand.self, AttackCommand.self])
 }

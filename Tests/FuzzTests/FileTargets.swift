@@ -1,0 +1,67 @@
+internal import MarketData
+internal import NeuralNetworks
+
+extension FuzzTarget {
+    static let files = [
+        FuzzTarget(
+            name: "klines",
+            seeds: {
+                [
+                    "open_time_ms,open,high,low,close,volume\n1735689600000,1,1.5,1,1,0\n1735689660000,1,1,1,1,1e2\n",
+                    "1730073600000,68021.69,68116.78,67839.9,67859.91,555.35912,1730077199999,37756129.8,1,2,3,0\n",
+                ].map { Array($0.utf8) }
+            }, run: { _ = try? KlineReader(interval: .minutes(1)).read(.bytes($0)) }),
+        FuzzTarget(
+            name: "series",
+            seeds: {
+                [
+                    "funding_time_ms,funding_rate,source\n1577836800000,-0.00012359,A\n1577865600000,-1e-4,A\n",
+                    "time_ms,open_interest,open_interest_value_usdt\n1771560000000,80485.615,5419496040.188065\n",
+                    "date,timestamp_s,value,classification\n2018-02-01,1517443200,30,Fear\n",
+                ].map { Array($0.utf8) }
+            },
+            run: {
+                _ = try? FundingReader().read(.bytes($0))
+                _ = try? OpenInterestReader().read(.bytes($0))
+                _ = try? FearGreedReader().read(.bytes($0))
+            }),
+        FuzzTarget(
+            name: "chains",
+            seeds: {
+                [
+                    "snapshot_ms,instrument_name,underlying_price,index_price,bid_price,ask_price,mark_price,mark_iv,"
+                        + "open_interest,volume\n1767115875944,BTC-31DEC25-70000-C,88535.09,88521.65,,0.216,0.2,"
+                        + "0.7742,0,0\n"
+                ].map { Array($0.utf8) }
+            }, run: { _ = try? ChainReader().read(.bytes($0)) }),
+        FuzzTarget(
+            name: "news",
+            seeds: {
+                [
+                    "{\"id\":\"b\",\"title\":\"Up \\u00e9\\ud83d\\ude80\",\"n\":[1,-2.5e3,true,null],\"pub_date\":"
+                        + "\"2026-01-08T11:06:57.000Z\"}\n",
+                    "date,title,url\n2021-10-15T07:00:00Z,\"Rise, then \"\"fall\"\"\non two lines\",https://c\n",
+                ].map { Array($0.utf8) }
+            }, run: { _ = try? NewsReader().read(.bytes($0)) }),
+        FuzzTarget(name: "safetensors", seeds: safetensorsSeeds, run: fuzzSafetensors),
+    ]
+
+    @Sendable private static func safetensorsSeeds() -> [[UInt8]] {
+        [
+            Safetensors(
+                metadata: ["a": "b\n"],
+                tensors: [
+                    Tensor("w", shape: [2, 2], .float32([1, -0.0, .infinity, 4])),
+                    Tensor("n", shape: [1], .int64([-1])), Tensor("b", shape: [0], .uint8([])),
+                ]
+            ).bytes()
+        ]
+    }
+
+    /// What is read is written, and read again as the same.
+    @Sendable private static func fuzzSafetensors(_ input: [UInt8]) {
+        guard let file = try? Safetensors(bytes: input) else { return }
+        let once = file.bytes()
+        precondition((try? Safetensors(bytes: once).bytes()) == once, "written, but not read as it was")
+    }
+}
