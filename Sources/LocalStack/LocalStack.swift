@@ -110,7 +110,7 @@ public final class LocalStack: Sendable {
     public func address(_ name: ServiceName) -> Address { Address(host: "127.0.0.1", port: child(name).port) }
 
     /// A channel to the first (for trainers: any) process of a service.
-    public func channel(_ name: ServiceName) -> RPCChannel { peers.channel(to: address(name), log: log) }
+    public func channel(_ name: ServiceName) -> RPCChannel { peers.channel(to: [address(name)], log: log) }
 
     /// Starts every service and waits until each says SERVING.
     public func start(timeout: Duration = .seconds(60)) async throws {
@@ -125,7 +125,7 @@ public final class LocalStack: Sendable {
     }
 
     private func waitUntilServing(_ child: ServiceChild, timeout: Duration) async throws {
-        let channel = peers.channel(to: Address(host: "127.0.0.1", port: child.port), log: log)
+        let channel = peers.channel(to: [Address(host: "127.0.0.1", port: child.port)], log: log)
         let deadline = ContinuousClock.now + timeout
         defer { Task { await channel.close() } }
         let client = HealthClient(channel)

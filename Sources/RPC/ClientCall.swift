@@ -11,8 +11,8 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         var initialMetadata = Metadata()
     }
 
-    /// Attempts for calls that the server certainly did not process.
-    private static let maxAttemptCount = 5
+    /// Repetitions of a call that the server certainly did not process.
+    private static let maxTransparentRetryCount = 4
 
     let path: String
     let options: CallOptions
@@ -20,19 +20,27 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     private let transport: ClientTransport
     /// The one request, kept until the server has begun to answer; `nil` for a stream of requests.
     private var request: [UInt8]?
-    /// Requests written before there was a stream to write them to.
-    private var unsent: [[UInt8]] = []
+    /// The requests of a stream so far, kept likewise.
+    private var requests: [[UInt8]] = []
+    private var requestByteCount = 0
+    /// The server has begun to answer, or too much was sent to keep it: there is no other attempt.
+    private var isCommitted = false
     private var requestsEnded = false
     private let streamsRequests: Bool
     /// Place among the calls that wait for a connection.
     var waitingKey: Int?
+    /// The transport's count of failures when the wait began.
+    var waitingSince = 0
     private var connection: ClientConnection?
     private var stream: HTTP2Session.StreamReference?
-    private var attemptCount = 0
+    /// How often the call was made anew because the server had not processed it.
+    private var transparentRetryCount = 0
+    private var retries: RetryState?
     private var heads = ResponseHeads()
     private var inbound: InboundMessages
     private var initialMetadata = Metadata()
     private var timer: Scheduled<Void>?
+    private var retryTimer: Scheduled<Void>?
     /// The status, once known. Messages that came before it are still read first, unless `isAborted`.
     private(set) var status: RPCStatus?
     /// Ended by us: what waits is not of interest any more.
@@ -54,6 +62,7 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         self.options = options
         self.transport = transport
         streamsRequests = request == nil
+        retries = options.retry.map { RetryState($0) }
         let own = options.timeout.map { ContinuousClock.now + min($0, GRPCTimeout.longest) }
         let inheritance = CallContext.inheritance
         let inherited = inheritance?.deadline
@@ -145,15 +154,14 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     func begin(on connection: ClientConnection) {
         let timeout = deadline.map { ContinuousClock.now.duration(to: $0) }
         let headers = GRPCHeaders.request(
-            path: path, scheme: connection.isSecure ? "https" : "http", authority: transport.authority,
-            timeout: timeout, outgoing.metadata)
+            path: path, scheme: connection.isSecure ? "https" : "http", authority: connection.authority,
+            timeout: timeout, previousAttempts: retries?.retryCount ?? 0, outgoing.metadata)
         guard let stream = connection.open(headers, self) else { return }
-        attemptCount += 1
         self.connection = connection
         self.stream = stream
         if let request { send(request, connection, stream) }
-        for message in unsent { send(message, connection, stream) }
-        unsent = []
+        for message in requests { send(message, connection, stream) }
+        if requestByteCount > transport.configuration.retryBufferByteCount { commit() }
         if !streamsRequests || requestsEnded { connection.session.finish(stream, trailers: nil) }
         connection.scheduleFlush()
         if case .proceed = writability() { releaseWriters(nil) } else { writerParked() }
@@ -177,7 +185,11 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         case .nothing: break
         case .initialMetadata(let metadata):
             initialMetadata = metadata
-            request = nil
+            commit()
+        case .finish(let status) where !isCommitted && status.code != .ok:
+            let pushback = heads.pushback
+            resetStream()
+            attemptFailed(status, isUnprocessed: false, pushback)
         case .finish(let status):
             do throws(RPCStatus) {
                 try inbound.end()
@@ -216,20 +228,51 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     }
 
     func streamClosed(_ code: HTTP2ErrorCode) {
+        stream = nil
+        connection = nil
+        // By REFUSED_STREAM the server tells that it did not touch the call, and so does a GOAWAY that leaves it out.
+        attemptFailed(
+            RPCStatus(StatusCode(resetCode: code), "the server reset the stream (HTTP/2 code \(code.rawValue))"),
+            isUnprocessed: code == .refusedStream)
+    }
+
+    func connectionLost(_ reason: String, wasSent: Bool) {
+        stream = nil
+        connection = nil
+        attemptFailed(RPCStatus(.unavailable, reason), isUnprocessed: !wasSent)
+    }
+
+    /// An attempt has ended without an answer: makes another one if that is allowed, else ends the call.
+    func attemptFailed(_ status: RPCStatus, isUnprocessed: Bool, _ pushback: RetryPushback? = nil) {
+        guard self.status == nil else { return }
         detach()
-        guard status == nil else { return }
-        // The server tells that it did not touch the call: nobody need know.
-        if code == .refusedStream, !heads.isOpen, request != nil, attemptCount < Self.maxAttemptCount {
-            heads = ResponseHeads()
+        guard !isCommitted else { return finish(status) }
+        if isUnprocessed, transparentRetryCount < Self.maxTransparentRetryCount {
+            transparentRetryCount += 1
+            prepareAttempt()
             transport.place(self)
+        } else if let pause = retries?.retry(
+            after: status, pushback, &transport.throttle, random: Double.random(in: 0..<1))
+        {
+            prepareAttempt()
+            retryTimer = loop.scheduleTask(in: TimeAmount(pause)) {
+                self.retryTimer = nil
+                self.transport.place(self)
+            }
         } else {
-            finish(RPCStatus(StatusCode(resetCode: code), "the server reset the stream (HTTP/2 code \(code.rawValue))"))
+            finish(status)
         }
     }
 
-    func connectionLost(_ reason: String) {
-        detach()
-        abortIfOpen(RPCStatus(.unavailable, reason))
+    private func prepareAttempt() {
+        heads = ResponseHeads()
+        inbound = InboundMessages(maxMessageByteCount: transport.configuration.maxMessageByteCount)
+    }
+
+    private func commit() {
+        isCommitted = true
+        request = nil
+        requests = []
     }
 
     /// Ends the call from this side: the stream is reset, and what waits to be read is dropped.
@@ -241,17 +284,14 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         finish(status)
     }
 
-    private func abortIfOpen(_ status: RPCStatus) {
-        guard self.status == nil else { return }
-        finish(status)
-    }
-
     private func finish(_ status: RPCStatus) {
         self.status = status
         timer?.cancel()
         timer = nil
-        request = nil
-        unsent = []
+        retryTimer?.cancel()
+        retryTimer = nil
+        if status.code == .ok, retries != nil { transport.throttle.succeeded() }
+        commit()
         reportEnd(status)
         serveReader()
         releaseWriters(status.code == .ok ? RPCStatus(.cancelled, "the server has ended the call") : status)
@@ -275,7 +315,9 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         for index in (0..<hookCount).reversed() { hooks[index].end(outgoing, status, summary) }
     }
 
+    /// Leaves a stream whose end does not matter any more.
     private func detach() {
+        if let connection, let stream { connection.forget(stream) }
         connection = nil
         stream = nil
     }
@@ -308,10 +350,12 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
 
     override func enqueue(_ message: [UInt8]) -> WriteOutcome {
         if case .failed(let status) = writability() { return .failed(status) }
-        guard let connection, let stream else {
-            unsent.append(message)
-            return .full
+        if !isCommitted {
+            requests.append(message)
+            requestByteCount += message.count
         }
+        guard let connection, let stream else { return .full }
+        if requestByteCount > transport.configuration.retryBufferByteCount { commit() }
         send(message, connection, stream)
         connection.scheduleFlush()
         return writability()

@@ -4,6 +4,10 @@ internal import NIOCore
 /// One connection to a server: gives events to the calls, and tells the transport how it fares.
 final class ClientConnection: HTTP2Connection {
     private let transport: ClientTransport
+    /// The transport's number for the address.
+    let number: Int
+    /// What the server is called.
+    let authority: String
     private var calls: [ClientCall?] = []
     private var callCount = 0
     /// No new calls: GOAWAY came, or the transport has closed. Ends with the last call.
@@ -11,8 +15,10 @@ final class ClientConnection: HTTP2Connection {
     private var isReported = false
     private var reportedAt = NIODeadline.now()
 
-    init(_ transport: ClientTransport, log: Logger) throws {
+    init(_ transport: ClientTransport, number: Int, authority: String, log: Logger) throws {
         self.transport = transport
+        self.number = number
+        self.authority = authority
         let configuration = transport.configuration
         try super.init(
             .client, configuration.http2, keepAlive: configuration.keepAlive, loop: transport.loop, log: log)
@@ -71,17 +77,24 @@ final class ClientConnection: HTTP2Connection {
         calls = []
         callCount = 0
         transport.lost(self, reason)
-        for call in lost { call?.connectionLost(reason) }
+        for (slot, call) in lost.enumerated() {
+            call?.connectionLost(reason, wasSent: session.wasHeadSent(slot: slot))
+        }
     }
 
     override func tick(now: NIODeadline) {
-        if !isEstablished, now - openedAt > TimeAmount(transport.configuration.connectTimeout) {
-            close("no HTTP/2 settings from the server")
-        }
         if now - reportedAt >= .seconds(1) {
             reportedAt = now
             for call in calls { call?.reportProgress() }
         }
+    }
+
+    /// The call is done with its stream, which may not have ended yet.
+    func forget(_ stream: HTTP2Session.StreamReference) {
+        guard call(stream) != nil else { return }
+        calls[stream.slot] = nil
+        callCount -= 1
+        endIfLeft()
     }
 
     /// Takes no new calls, and closes after the last.

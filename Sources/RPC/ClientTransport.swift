@@ -3,63 +3,99 @@ internal import NIOCore
 internal import NIOPosix
 internal import NIOSSL
 
-/// The connection of a channel, and the calls that wait for one.
+/// The connections of a channel, and the calls that wait for one. The decisions are `EndpointSelector`'s.
 ///
 /// `@unchecked Sendable`: every mutable property is read and written on `loop` only.
 final class ClientTransport: @unchecked Sendable {
-    private enum State {
-        /// Nothing to do: the next call connects. → connecting, closed
-        case idle
-        /// An attempt is under way. → ready, backoff, closed
-        case connecting
-        /// Calls go out at once. → idle (connection lost or leaving), closed
-        case ready(ClientConnection)
-        /// The last attempt failed; calls that do not wait fail with its reason. → idle, closed
-        case backoff(Scheduled<Void>, RPCStatus)
-        /// Final.
-        case closed
+    /// What the selector knows by a number: at most one attempt or connection. Unchecked as the transport is.
+    private final class Link: @unchecked Sendable {
+        let endpoint: Endpoint
+        /// As soon as there is a socket.
+        var channel: (any Channel)?
+        var connection: ClientConnection?
+        /// The socket is open: what the connection tells is of this attempt.
+        var isOpen = false
+        /// Calls may go out.
+        var isReady = false
+        var readyAt = NIODeadline.distantPast
+        /// Ends the attempt, or the pause after it.
+        var timer: Scheduled<Void>?
+
+        init(_ endpoint: Endpoint) { self.endpoint = endpoint }
     }
+
+    /// How long one address may keep the others waiting (pick-first), RFC 8305 section 5.
+    private static let staggerDelay = TimeAmount.milliseconds(250)
+    /// A connection that lasted less is no sign of health (round-robin).
+    private static let shortLife = TimeAmount.seconds(1)
+    private static let closed = RPCStatus(.unavailable, "the channel is closed")
 
     let configuration: RPCChannelConfiguration
     let loop: any EventLoop
-    let authority: String
-    private let host: String
-    private let port: Int
+    var throttle: RetryThrottleState
+    private let targets: [Address]
+    private let resolver: any NameResolver
     private let log: Logger
-    private var state = State.idle
-    private var backoff: Backoff
+
+    private var selector: EndpointSelector
+    private var links: [Int: Link] = [:]
+    private var staggerTimer: Scheduled<Void>?
+    private var isClosed = false
+    /// The latest failure to connect or to resolve, for calls that do not wait.
+    private var failure: RPCStatus
     private var waiting: [Int: ClientCall] = [:]
     private var nextWaitingKey = 0
     private var hooks: [String: [any ClientCallHooks]] = [:]
     /// Every socket that is open, for `close` to wait for.
     private var channels: [ObjectIdentifier: any Channel] = [:]
-    /// The connection whose settings are awaited.
-    private var candidate: ClientConnection?
 
-    init(host: String, port: Int, _ configuration: RPCChannelConfiguration, log: Logger) {
-        self.host = host
-        self.port = port
-        self.configuration = configuration
-        self.log = log
+    // Resolution.
+    private let isNumeric: Bool
+    private var isResolving = false
+    /// It takes so long that calls which do not wait need not wait for it either.
+    private var isResolutionLate = false
+    private var resolvedAt: NIODeadline?
+    private var resolutionTimer: Scheduled<Void>?
+    private var resolutionBackoff: Backoff
+    private var found: [Address: [SocketAddress]] = [:]
+
+    init(
+        _ targets: [Address], _ configuration: RPCChannelConfiguration, resolver: any NameResolver = SystemResolver(),
+        log: Logger
+    ) {
+        precondition(!targets.isEmpty, "a channel needs an address")
         precondition(configuration.tls?.canVerifyServers != false, "a channel's TLS needs an authority")
+        self.targets = targets
+        self.configuration = configuration
+        self.resolver = resolver
+        self.log = log
         loop = MultiThreadedEventLoopGroup.singleton.any()
-        authority = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-        backoff = Backoff(initial: configuration.initialBackoff, longest: configuration.maxBackoff)
+        let backoff = Backoff(initial: configuration.initialBackoff, longest: configuration.maxBackoff)
+        selector = EndpointSelector(configuration.balancing, backoff: backoff)
+        resolutionBackoff = backoff
+        throttle = RetryThrottleState(configuration.retryThrottle)
+        failure = RPCStatus(.unavailable, "no connection")
+        isNumeric = targets.allSatisfy { $0.numeric != nil }
     }
 
     // MARK: - Calls
 
-    /// Puts a call on the connection, or has it wait for one, or fails it.
+    /// Puts a call on a connection, or has it wait for one, or fails it.
     func place(_ call: ClientCall) {
-        switch state {
-        case .ready(let connection): call.begin(on: connection)
-        case .connecting: wait(call)
-        case .idle:
-            wait(call)
-            connect()
-        case .backoff(_, let status):
-            if call.options.waitForReady { wait(call) } else { call.abort(status) }
-        case .closed: call.abort(Self.closed)
+        if isClosed {
+            call.abort(Self.closed)
+        } else if let number = selector.pick(), let connection = links[number]?.connection {
+            call.begin(on: connection)
+        } else if !call.options.waitForReady, hasFailed(since: selector.failureCount) {
+            call.attemptFailed(failure, isUnprocessed: false)
+        } else if waiting.count >= configuration.maxWaitingCallCount {
+            call.abort(RPCStatus(.resourceExhausted, "\(waiting.count) calls wait for a connection already"))
+        } else {
+            nextWaitingKey += 1
+            call.waitingKey = nextWaitingKey
+            call.waitingSince = selector.failureCount
+            waiting[nextWaitingKey] = call
+            proceed()
         }
     }
 
@@ -78,17 +114,7 @@ final class ClientTransport: @unchecked Sendable {
         if let key = call.waitingKey { waiting[key] = nil }
     }
 
-    private func wait(_ call: ClientCall) {
-        guard waiting.count < configuration.maxWaitingCallCount else {
-            call.abort(RPCStatus(.resourceExhausted, "\(waiting.count) calls wait for a connection already"))
-            return
-        }
-        nextWaitingKey += 1
-        call.waitingKey = nextWaitingKey
-        waiting[nextWaitingKey] = call
-    }
-
-    /// The waiting calls in their order, or those that do not want to wait; they wait no more.
+    /// The waiting calls in their order, or those that are wanted; they wait no more.
     private func takeWaiting(where isWanted: (ClientCall) -> Bool) -> [ClientCall] {
         let taken = waiting.filter { isWanted($0.value) }.sorted { $0.key < $1.key }.map(\.value)
         for call in taken {
@@ -98,127 +124,278 @@ final class ClientTransport: @unchecked Sendable {
         return taken
     }
 
-    // MARK: - Connecting
+    /// Nothing that is under way can serve a call that has waited since `count`.
+    private func hasFailed(since count: Int) -> Bool {
+        if isResolving, !isResolutionLate { return false }
+        return selector.isEmpty ? resolutionTimer != nil || isResolutionLate : selector.hasFailed(since: count)
+    }
 
-    private func connect() {
-        state = .connecting
-        guard let tls = configuration.tls else { return connect(secured: nil) }
-        tls.contexts(on: loop, log: log).whenSuccess { contexts in
-            if case .connecting = self.state { self.connect(secured: contexts.client) }
+    private func failImpatient() {
+        for call in takeWaiting(where: { !$0.options.waitForReady && hasFailed(since: $0.waitingSince) }) {
+            call.attemptFailed(failure, isUnprocessed: false)
         }
     }
 
-    private func connect(secured context: NIOSSLContext?) {
+    /// Begins what is needed for the calls that wait.
+    private func proceed() {
+        guard !isClosed else { return }
+        let isKept = configuration.balancing == .roundRobin && resolvedAt != nil
+        guard isKept || !waiting.isEmpty else { return }
+        if selector.isEmpty {
+            if resolutionTimer == nil { resolve() }
+        } else {
+            perform(selector.connect())
+        }
+    }
+
+    private func perform(_ actions: [EndpointSelector.Action]) {
+        for action in actions {
+            switch action {
+            case .connect(let number, let endpoint): connect(number, endpoint)
+            case .drop(let number): drop(number)
+            }
+        }
+    }
+
+    // MARK: - Resolving
+
+    private func resolve() {
+        guard !isResolving, !isClosed else { return }
+        resolutionTimer?.cancel()
+        resolutionTimer = nil
+        isResolving = true
+        isResolutionLate = false
+        if isNumeric {
+            return resolved(targets.map { target in .success(target.numeric.map { [$0] } ?? []) })
+        }
+        resolutionTimer = loop.scheduleTask(in: TimeAmount(configuration.connectTimeout)) {
+            self.resolutionTimer = nil
+            self.isResolutionLate = true
+            self.failure = RPCStatus(.unavailable, "\(self.name): the name service does not answer")
+            self.failImpatient()
+        }
+        let lookUps = targets.map { target in
+            target.numeric.map { loop.makeSucceededFuture([$0]) } ?? resolver.addresses(of: target, on: loop)
+        }
+        EventLoopFuture.whenAllComplete(lookUps, on: loop).whenSuccess { self.resolved($0) }
+    }
+
+    private func resolved(_ results: [Result<[SocketAddress], any Error>]) {
+        guard !isClosed else { return }
+        isResolving = false
+        isResolutionLate = false
+        resolutionTimer?.cancel()
+        resolutionTimer = nil
+        resolvedAt = .now()
+        var reason = "the name has no address"
+        for (target, result) in zip(targets, results) {
+            switch result {
+            // A name that cannot be resolved for the moment keeps its addresses.
+            case .success(let addresses) where !addresses.isEmpty: found[target] = addresses
+            case .success: break
+            case .failure(let error): reason = (error as? NameFailure)?.reason ?? "\(error)"
+            }
+        }
+        let endpoints = targets.flatMap { target in
+            (found[target] ?? []).map { Endpoint(address: $0, target: target) }
+        }
+        if endpoints.isEmpty {
+            log.debug("cannot resolve", metadata: ["name": "\(name)", "reason": "\(reason)"])
+            failure = RPCStatus(.unavailable, "cannot resolve \(name): \(reason)")
+            let pause = resolutionBackoff.next(random: Double.random(in: 0..<1))
+            resolutionTimer = loop.scheduleTask(in: TimeAmount(pause)) {
+                self.resolutionTimer = nil
+                self.proceed()
+            }
+        } else {
+            resolutionBackoff.reset()
+            perform(selector.replace(endpoints))
+            if configuration.balancing == .roundRobin, !isNumeric {
+                resolveLater(in: TimeAmount(configuration.refreshInterval))
+            }
+            proceed()
+        }
+        failImpatient()
+    }
+
+    /// The addresses may be others by now: looks again, not too often.
+    private func resolveAgain() {
+        guard !isNumeric, !isResolving, !isClosed, !selector.isEmpty else { return }
+        let earliest = (resolvedAt ?? .distantPast) + TimeAmount(configuration.resolutionInterval)
+        let now = NIODeadline.now()
+        if earliest <= now { resolve() } else { resolveLater(in: earliest - now) }
+    }
+
+    private func resolveLater(in delay: TimeAmount) {
+        resolutionTimer?.cancel()
+        resolutionTimer = loop.scheduleTask(in: delay) {
+            self.resolutionTimer = nil
+            self.resolve()
+        }
+    }
+
+    private var name: String { targets.map(\.description).joined(separator: ",") }
+
+    // MARK: - Connecting
+
+    private func connect(_ number: Int, _ endpoint: Endpoint) {
+        links[number]?.timer?.cancel()
+        let link = Link(endpoint)
+        links[number] = link
+        link.timer = loop.scheduleTask(in: TimeAmount(configuration.connectTimeout)) {
+            self.attemptFailed(number, link, "no connection within \(self.configuration.connectTimeout)")
+        }
+        if configuration.balancing == .pickFirst { stagger() }
+        guard let tls = configuration.tls else { return connect(number, link, secured: nil) }
+        tls.contexts(on: loop, log: log).whenSuccess { contexts in
+            self.connect(number, link, secured: contexts.client)
+        }
+    }
+
+    private func stagger() {
+        staggerTimer?.cancel()
+        staggerTimer = loop.scheduleTask(in: Self.staggerDelay) {
+            self.staggerTimer = nil
+            guard !self.waiting.isEmpty else { return }
+            self.perform(self.selector.connectAnother())
+        }
+    }
+
+    private func connect(_ number: Int, _ link: Link, secured context: NIOSSLContext?) {
+        guard links[number] === link else { return }
         let log = log
-        // The name to verify; a numeric address is compared with the socket's by itself.
-        let name = (try? SocketAddress(ipAddress: host, port: port)) == nil ? host : nil
+        let target = link.endpoint.target
         let bootstrap = ClientBootstrap(group: loop)
             .connectTimeout(TimeAmount(configuration.connectTimeout))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.maxMessagesPerRead, value: 8)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let connection = try ClientConnection(self, log: log)
+                    guard self.links[number] === link else { throw ChannelError.alreadyClosed }
+                    let connection = try ClientConnection(self, number: number, authority: target.description, log: log)
                     if let context {
                         connection.isSecure = true
+                        // A numeric address is compared with the certificate's by itself, from the socket.
+                        let name = target.numeric == nil ? target.host : nil
                         let handler = try NIOSSLClientHandler(context: context, serverHostname: name)
                         try channel.pipeline.syncOperations.addHandler(handler)
                     }
                     try channel.pipeline.syncOperations.addHandler(connection)
+                    link.connection = connection
+                    link.channel = channel
+                    self.track(channel)
                 }
             }
-        bootstrap.connect(host: host, port: port).hop(to: loop).whenComplete { result in
+        bootstrap.connect(to: link.endpoint.address).whenComplete { result in
             switch result {
-            case .success(let channel): self.connected(channel)
-            case .failure(let error): self.attemptFailed(Self.reason(error))
+            case .success(let channel):
+                link.isOpen = true
+                if !channel.isActive { self.attemptFailed(number, link, "connection closed") }
+            case .failure(let error): self.attemptFailed(number, link, TLSFailure.describe(error) ?? "\(error)")
             }
         }
     }
 
-    /// The socket is open; the connection counts when the server's settings came.
-    private func connected(_ channel: any Channel) {
+    private func track(_ channel: any Channel) {
         let id = ObjectIdentifier(channel)
         channels[id] = channel
-        channel.closeFuture.hop(to: loop).whenComplete { _ in self.channels[id] = nil }
-        candidate = try? channel.pipeline.syncOperations.handler(type: ClientConnection.self)
-        if case .closed = state {
-            channel.close(promise: nil)
-        } else if !channel.isActive {
-            attemptFailed("connection closed")
-        }
+        channel.closeFuture.whenComplete { _ in self.channels[id] = nil }
     }
 
+    /// The server's settings came: calls may go out.
     func established(_ connection: ClientConnection) {
-        guard case .connecting = state else {
-            connection.leave()
-            return
-        }
-        log.debug("connected", metadata: ["authority": "\(authority)"])
-        backoff.reset()
-        candidate = nil
-        state = .ready(connection)
+        guard let link = links[connection.number], link.connection === connection else { return connection.leave() }
+        link.timer?.cancel()
+        link.timer = nil
+        link.isReady = true
+        link.readyAt = .now()
+        log.debug("connected", metadata: ["address": "\(link.endpoint.address)"])
+        perform(selector.connected(connection.number))
         for call in takeWaiting(where: { _ in true }) { place(call) }
     }
 
     /// The connection takes no more calls, but has some.
-    func leaving(_ connection: ClientConnection) {
-        if case .ready(let current) = state, current === connection { becomeIdle() }
-    }
+    func leaving(_ connection: ClientConnection) { ended(connection) }
 
     func lost(_ connection: ClientConnection, _ reason: String) {
-        switch state {
-        case .ready(let current) where current === connection: becomeIdle()
-        // Not those of other addresses, which lost the race.
-        case .connecting where candidate === connection: attemptFailed(reason)
-        default: break
+        guard let link = links[connection.number], link.connection === connection else { return }
+        if link.isReady {
+            ended(connection)
+        } else if link.isOpen {
+            attemptFailed(connection.number, link, reason)
         }
     }
 
-    private func becomeIdle() {
-        state = .idle
-        if !waiting.isEmpty { connect() }
+    /// A connection is no more one for new calls.
+    private func ended(_ connection: ClientConnection) {
+        let number = connection.number
+        guard let link = links[number], link.connection === connection, link.isReady else { return }
+        links[number] = nil
+        failure = RPCStatus(.unavailable, "the connection to \(link.endpoint.target) was lost")
+        let isShort = .now() - link.readyAt < Self.shortLife
+        if let pause = selector.lost(number, isShort: isShort, random: Double.random(in: 0..<1)) {
+            self.pause(number, link, pause)
+        }
+        resolveAgain()
+        proceed()
     }
 
-    private func attemptFailed(_ reason: String) {
-        guard case .connecting = state else { return }
-        candidate = nil
-        let pause = backoff.next(random: Double.random(in: 0..<1))
-        log.debug("cannot connect", metadata: ["authority": "\(authority)", "reason": "\(reason)"])
-        let timer = loop.scheduleTask(in: TimeAmount(pause)) {
-            guard case .backoff = self.state else { return }
-            self.becomeIdle()
-        }
-        let status = RPCStatus(.unavailable, "cannot connect to \(authority): \(reason)")
-        state = .backoff(timer, status)
-        for call in takeWaiting(where: { !$0.options.waitForReady }) { call.abort(status) }
+    private func attemptFailed(_ number: Int, _ link: Link, _ reason: String) {
+        guard links[number] === link, !link.isReady else { return }
+        links[number] = nil
+        link.timer?.cancel()
+        link.channel?.close(promise: nil)
+        let target = link.endpoint.target
+        log.debug("cannot connect", metadata: ["address": "\(link.endpoint.address)", "reason": "\(reason)"])
+        failure = RPCStatus(.unavailable, "cannot connect to \(target): \(reason)")
+        if let pause = selector.failed(number, random: Double.random(in: 0..<1)) { self.pause(number, link, pause) }
+        resolveAgain()
+        proceed()
+        failImpatient()
     }
 
-    private static func reason(_ error: any Error) -> String {
-        switch error {
-        case let error as NIOConnectionError:
-            error.connectionErrors.first.map { "\($0.error)" } ?? "no address for the name"
-        default: TLSFailure.describe(error) ?? "\(error)"
+    private func pause(_ number: Int, _ link: Link, _ duration: Duration) {
+        links[number] = link
+        link.connection = nil
+        link.channel = nil
+        link.isOpen = false
+        link.isReady = false
+        link.timer = loop.scheduleTask(in: TimeAmount(duration)) {
+            guard self.links[number] === link else { return }
+            self.links[number] = nil
+            self.selector.paused(number)
+            self.proceed()
         }
+    }
+
+    /// No more calls: an attempt is abandoned, a connection ends with its last call.
+    private func drop(_ number: Int) {
+        guard let link = links.removeValue(forKey: number) else { return }
+        link.timer?.cancel()
+        if link.isReady { link.connection?.leave() } else { link.channel?.close(promise: nil) }
     }
 
     // MARK: - Closing
 
-    private static let closed = RPCStatus(.unavailable, "the channel is closed")
-
-    /// Ends every call with UNAVAILABLE and closes the connection. The future succeeds when all sockets are closed.
+    /// Ends every call with UNAVAILABLE and closes the connections. The future succeeds when all sockets are closed.
     func close() -> EventLoopFuture<Void> {
-        switch state {
-        case .ready(let connection):
-            state = .closed
-            connection.stop(Self.closed)
-        case .backoff(let timer, _):
-            state = .closed
-            timer.cancel()
-        case .idle, .connecting, .closed: state = .closed
+        isClosed = true
+        staggerTimer?.cancel()
+        resolutionTimer?.cancel()
+        let open = Array(links.values)
+        links = [:]
+        for link in open {
+            link.timer?.cancel()
+            link.connection?.stop(Self.closed)
         }
         for call in takeWaiting(where: { _ in true }) { call.abort(Self.closed) }
-        let open = Array(channels.values)
-        for channel in open { channel.close(promise: nil) }
-        return EventLoopFuture.andAllComplete(open.map { $0.closeFuture }, on: loop)
+        let sockets = Array(channels.values)
+        for channel in sockets { channel.close(promise: nil) }
+        return EventLoopFuture.andAllComplete(sockets.map { $0.closeFuture }, on: loop)
     }
+}
+
+extension Address {
+    /// The socket address of a host that is a numeric address.
+    fileprivate var numeric: SocketAddress? { try? SocketAddress(ipAddress: host, port: port) }
 }

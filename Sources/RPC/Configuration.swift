@@ -79,10 +79,23 @@ public struct RPCChannelConfiguration: Sendable {
     public var keepAlive = KeepAliveConfiguration()
     /// Time for one attempt to connect, TLS handshake and settings exchange included. Default 5 s.
     public var connectTimeout: Duration = .seconds(5)
+    /// How calls are spread over the server's addresses. Default: pick-first.
+    public var balancing = Balancing.pickFirst
+    /// Least time between two look-ups of the server's name; one follows every lost connection and failed attempt.
+    /// Default 1 s.
+    public var resolutionInterval: Duration = .seconds(1)
+    /// With round-robin, the name is looked up as often as this at least, so that added addresses are found. Default
+    /// 30 s.
+    public var refreshInterval: Duration = .seconds(30)
     /// Pause after the first failed attempt; each further one is 1.6 times longer, ±20 % at random. Default 50 ms.
     public var initialBackoff: Duration = .milliseconds(50)
     /// Longest pause between attempts. Default 5 s.
     public var maxBackoff: Duration = .seconds(5)
+    /// How much the channel's calls may be retried by their policies.
+    public var retryThrottle = RetryThrottle()
+    /// Bytes of one call's stream of requests that are kept for another attempt, until the server begins to answer;
+    /// a call that has sent more is not made again. Default 256 KiB. The one request of other calls is always kept.
+    public var retryBufferByteCount = 256 << 10
     /// Calls that may wait for a connection; further ones end with RESOURCE_EXHAUSTED. Default 10,000.
     public var maxWaitingCallCount = 10_000
     /// Seen by every call, in this order at its beginning. Default: none.
@@ -98,12 +111,17 @@ public struct CallOptions: Sendable {
     public var timeout: Duration?
     /// Wait for a connection while there is none, instead of failing with UNAVAILABLE.
     public var waitForReady: Bool
+    /// For methods that may run twice: when to make the call again. Default: never.
+    public var retry: RetryPolicy?
     /// Custom headers.
     public var metadata: Metadata
 
-    public init(timeout: Duration? = nil, waitForReady: Bool = false, metadata: Metadata = [:]) {
+    public init(
+        timeout: Duration? = nil, waitForReady: Bool = false, retry: RetryPolicy? = nil, metadata: Metadata = [:]
+    ) {
         self.timeout = timeout
         self.waitForReady = waitForReady
+        self.retry = retry
         self.metadata = metadata
     }
 }

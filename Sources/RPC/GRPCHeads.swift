@@ -107,6 +107,8 @@ struct ResponseHeads {
 
     private enum State { case idle, open, closed }
     private var state = State.idle
+    /// What came with the status.
+    private(set) var pushback: RetryPushback?
 
     var isOpen: Bool { state == .open }
 
@@ -129,6 +131,8 @@ struct ResponseHeads {
                 code = HeaderFields.number(value).flatMap(StatusCode.init(rawValue:)) ?? .unknown
             } else if headers.nameIs(index, "grpc-message") {
                 message = PercentEncoding.decode(value)
+            } else if headers.nameIs(index, "grpc-retry-pushback-ms") {
+                pushback = RetryPushback(value)
             } else if headers.nameIs(index, "grpc-status-details-bin") {
                 details = Base64.decode(value)
             } else {
@@ -194,7 +198,7 @@ enum GRPCHeaders {
     }
 
     static func request(
-        path: String, scheme: String, authority: String, timeout: Duration?, _ metadata: Metadata
+        path: String, scheme: String, authority: String, timeout: Duration?, previousAttempts: Int, _ metadata: Metadata
     ) -> HeaderFields {
         var headers = HeaderFields([":method": "POST", ":scheme": scheme])
         headers.append(":path", path.utf8)
@@ -203,6 +207,7 @@ enum GRPCHeaders {
         headers.append("content-type", "application/grpc".utf8)
         headers.append("user-agent", "grpc-swift-vomma/1".utf8)
         if let timeout { headers.append("grpc-timeout", GRPCTimeout.format(timeout)) }
+        if previousAttempts > 0 { headers.append("grpc-previous-rpc-attempts", String(previousAttempts).utf8) }
         headers.append(metadata)
         return headers
     }

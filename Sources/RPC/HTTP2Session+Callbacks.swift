@@ -172,6 +172,10 @@ extension HTTP2Session {
     // MARK: - Sending
 
     fileprivate func frameSent(_ head: nghttp2_frame_hd) {
+        if role == .client, UInt32(head.type) == NGHTTP2_HEADERS.rawValue, let slot = slotOf(head.stream_id) {
+            slots[slot].isHeadSent = true
+            return
+        }
         // Our status is out while the client still sends: tell it to stop, as RFC 9113 section 8.1 allows.
         guard role == .server, UInt32(head.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0,
             UInt32(head.type) == NGHTTP2_HEADERS.rawValue, let slot = slotOf(head.stream_id),

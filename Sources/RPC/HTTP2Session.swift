@@ -80,6 +80,8 @@ internal import NIOCore
         var hasHead = false
         /// The peer's END_STREAM came.
         var isRemoteEnded = false
+        /// Our header block went out.
+        var isHeadSent = false
         /// No chunk will follow those queued.
         var isFinished = false
         /// nghttp2 waits for `resume`.
@@ -286,6 +288,9 @@ internal import NIOCore
     }
 
     func queuedByteCount(_ stream: StreamReference) -> Int { isOpen(stream) ? slots[stream.slot].queuedByteCount : 0 }
+
+    /// Whether the server may have seen a stream of ours.
+    func wasHeadSent(slot: Int) -> Bool { slots[slot].isHeadSent }
 
     func ping() { unsafe nghttp2_submit_ping(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), nil) }
 

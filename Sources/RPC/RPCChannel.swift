@@ -1,12 +1,13 @@
 public import Logging
 internal import NIOCore
 
-/// A client's way to one server, whether or not that is running at the moment.
+/// A client's way to one server, or to several that are alike, whether or not they run at the moment.
 ///
-/// Connects with the first call, and again after a loss, with exponential back-off. Calls in flight on a connection
-/// that is lost end with UNAVAILABLE at once. While there is no connection, calls wait for one with `waitForReady`, and
-/// otherwise fail with UNAVAILABLE once an attempt has failed. Calls that the server certainly never processed are
-/// repeated unseen. All calls of a channel share one connection; any number of tasks may call.
+/// Connects with the first call, and again after a loss, with exponential back-off for each address; names are looked
+/// up anew then. Calls in flight on a connection that is lost end with UNAVAILABLE at once. While there is no
+/// connection, calls wait for one with `waitForReady`, and otherwise fail with UNAVAILABLE once every address has
+/// failed. Calls that the server certainly never processed are repeated unseen, others as `CallOptions.retry` says. All
+/// calls of a channel share one connection, or one to each address (`Balancing`); any number of tasks may call.
 ///
 /// Every failure is an `RPCStatus`. Cancelling the calling task cancels the call at both ends.
 public final class RPCChannel: Sendable {
@@ -15,7 +16,21 @@ public final class RPCChannel: Sendable {
     public init(
         host: String, port: Int, configuration: RPCChannelConfiguration = RPCChannelConfiguration(), log: Logger
     ) {
-        transport = ClientTransport(host: host, port: port, configuration, log: log)
+        transport = ClientTransport([Address(host: host, port: port)], configuration, log: log)
+    }
+
+    /// - Precondition: there is at least one address.
+    public init(
+        _ addresses: [Address], configuration: RPCChannelConfiguration = RPCChannelConfiguration(), log: Logger
+    ) {
+        transport = ClientTransport(addresses, configuration, log: log)
+    }
+
+    /// With names looked up elsewhere.
+    init(
+        _ addresses: [Address], configuration: RPCChannelConfiguration, resolver: any NameResolver, log: Logger
+    ) {
+        transport = ClientTransport(addresses, configuration, resolver: resolver, log: log)
     }
 
     deinit {

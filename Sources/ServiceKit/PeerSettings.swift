@@ -25,12 +25,13 @@ public struct PeerSettings: Sendable {
         }
     }
 
-    /// A channel to a peer. Servers are verified, and shown our certificate, if there is an authority to verify by.
+    /// A channel to a peer, at one of these addresses or at all of them. Servers are verified, and shown our
+    /// certificate, if there is an authority to verify by.
     public func channel(
-        to address: Address, configuration: RPCChannelConfiguration = RPCChannelConfiguration(), log: Logger
+        to addresses: [Address], configuration: RPCChannelConfiguration = RPCChannelConfiguration(), log: Logger
     ) -> RPCChannel {
         var configuration = configuration
         configuration.tls = tls.flatMap { $0.canVerifyServers ? $0 : nil }
-        return RPCChannel(host: address.host, port: address.port, configuration: configuration, log: log)
+        return RPCChannel(addresses, configuration: configuration, log: log)
     }
 }

@@ -32,8 +32,13 @@ public struct ServiceEnvironment: Sendable {
     /// How peers are called.
     let peers: PeerSettings
 
-    /// A channel to another service, with this process's credentials.
-    public func channel(to address: Address) -> RPCChannel { peers.channel(to: address, log: log) }
+    /// A channel to another service, with this process's credentials. Round-robin is for services of which any
+    /// instance answers any call.
+    public func channel(to addresses: [Address], balancing: Balancing = .pickFirst) -> RPCChannel {
+        var configuration = RPCChannelConfiguration()
+        configuration.balancing = balancing
+        return peers.channel(to: addresses, configuration: configuration, log: log)
+    }
 }
 
 /// One of Vomma's services, as its `main.swift` hands it to `ServiceProcess`.

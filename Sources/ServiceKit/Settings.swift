@@ -1,4 +1,5 @@
 internal import Configuration
+public import RPC
 
 /// One configuration key, as `--help` and docs/configuration.md show it.
 public struct SettingDescription: Sendable, Equatable {
@@ -79,11 +80,13 @@ public struct Settings {
         }
     }
 
-    /// A peer's address, `host:port`.
-    public mutating func address(_ key: String, default value: Address?, _ meaning: String) -> Address {
+    /// A peer's addresses, `host:port`, or several of them with commas in between.
+    public mutating func addresses(_ key: String, default value: Address?, _ meaning: String) -> [Address] {
         read(
-            key, value, meaning, secret: false, expecting: "host:port", fallback: Address(host: "", port: 0),
-            parse: Address.init)
+            key, value.map { AddressList(addresses: [$0]) }, meaning, secret: false,
+            expecting: "host:port, or several separated by commas", fallback: AddressList(addresses: []),
+            parse: AddressList.init
+        ).addresses
     }
 
     /// A file's path; `nil` when the key is not set.
@@ -101,34 +104,19 @@ public struct Settings {
     }
 }
 
-/// Where a service listens: a name or numeric address, and a port.
-public struct Address: Sendable, Equatable, CustomStringConvertible {
-    public var host: String
-    public var port: Int
+/// As it is written in a variable: `host:port,host:port`.
+private struct AddressList: CustomStringConvertible {
+    let addresses: [Address]
 
-    public init(host: String, port: Int) {
-        self.host = host
-        self.port = port
+    init(addresses: [Address]) { self.addresses = addresses }
+
+    init?(_ text: String) {
+        let parts = text.split(separator: ",", omittingEmptySubsequences: false)
+        addresses = parts.compactMap { Address(String($0)) }
+        guard addresses.count == parts.count else { return nil }
     }
 
-    /// Reads `host:port` or `[numeric IPv6]:port`; `nil` unless the host is there and the port is 1 … 65,535.
-    public init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
-            (1...65_535).contains(port)
-        else { return nil }
-        var host = text[..<colon]
-        if host.hasPrefix("["), host.hasSuffix("]") {
-            host = host.dropFirst().dropLast()
-        } else if host.contains(":") || host.contains("[") {
-            // An IPv6 address without brackets could be one without a port.
-            return nil
-        }
-        guard !host.isEmpty, !host.contains(where: \.isWhitespace) else { return nil }
-        self.host = String(host)
-        self.port = port
-    }
-
-    public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    var description: String { addresses.map(\.description).joined(separator: ",") }
 }
 
 /// The services' default ports on loopback, in one place.

@@ -64,4 +64,40 @@ struct MutualTLSTests {
         let status = try await status(1, ["VOMMA_TLS_AUTHORITY": "/no/such.pem"])
         #expect(status.exitCode == 64 && status.output.contains("/no/such.pem cannot be read"), "\(status.output)")
     }
+
+    // MARK: - Python's grpcio
+
+    private static let script = URL(filePath: #filePath).deletingLastPathComponent()
+        .appending(path: "../Peers/tls.py").standardizedFileURL.path
+    private static let python = ProcessInfo.processInfo.environment["VOMMA_PYTHON"] ?? "/usr/bin/python3"
+    private static let environment = ["PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"]
+
+    @Test("grpcio as the client: let in by name and by address with our authority's certificate, and else not")
+    func foreignClient() async throws {
+        let service = try ServiceUnderTest("heston-inverter-service", environment: variables("server"))
+        let (exitCode, output) = try await ChildProcess.run(
+            Self.python, [Self.script, "client", certificates.folder, "\(try await service.port())"],
+            environment: Self.environment)
+        #expect(exitCode == 0, "\(output)")
+        #expect(output.split(separator: "\n").count { $0.hasPrefix("ok ") } == 5, "\(output)")
+        service.terminate()
+        #expect(await service.end().exitCode == 0)
+    }
+
+    @Test("grpcio as the server lets us in with our authority's certificate, and else not")
+    func foreignServer() async throws {
+        let server = try ChildProcess(
+            Self.python, [Self.script, "server", certificates.folder], environment: Self.environment, input: .held,
+            output: .collected)
+        let line = try #require(await server.line { $0.contains("listening") }, "it ended: \(server.text)")
+        let port = try #require(line.split(separator: "port=").last.flatMap { Int($0.prefix { $0.isNumber }) })
+        let good = try await status(port, variables("client"))
+        #expect(good.exitCode == 0 && good.output.contains("SERVING"), "\(good.output)")
+        for who in [variables(nil), variables("foreign"), variables("client", trusting: "foreign-ca"), [:]] {
+            let bad = try await status(port, who)
+            #expect(bad.exitCode == 1 && bad.output.contains("unavailable"), "\(bad.output)")
+        }
+        server.closeInput()
+        _ = await server.end()
+    }
 }

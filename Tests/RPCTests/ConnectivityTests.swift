@@ -9,13 +9,11 @@ private let echo = RPCMethod.unary("/test.Service/Echo") { (request: Blob, _) in
 
 /// Starts a server and returns it, its port and the task that runs it.
 private func start(
-    _ methods: [RPCMethod], port: Int = 0, configure: (inout RPCServerConfiguration) -> Void = { _ in }
+    _ methods: [RPCMethod], port: Int? = nil, configure: (inout RPCServerConfiguration) -> Void = { _ in }
 ) async throws -> (server: RPCServer, port: Int, task: Task<Void, any Error>) {
-    var configuration = RPCServerConfiguration(port: port)
+    var configuration = RPCServerConfiguration()
     configure(&configuration)
-    let server = RPCServer(configuration, services: [TestService(methods: methods)], log: quiet)
-    let task = Task { try await server.run() }
-    return (server, try await server.boundPort, task)
+    return try await startServer(configuration, port: port, methods)
 }
 
 private func stop(_ task: Task<Void, any Error>) async throws {

@@ -56,6 +56,25 @@ final class Counter: Sendable {
     }
 }
 
+/// Starts a server on this port, or on a free one to which it may come back: none of those that the system gives to
+/// outgoing connections, which begin at 32,768. A port in use is tried until it is free: a child process that is just
+/// being started holds every socket of ours for a moment.
+func startServer(
+    _ configuration: RPCServerConfiguration, port: Int?, _ methods: [RPCMethod]
+) async throws -> (server: RPCServer, port: Int, task: Task<Void, any Error>) {
+    var configuration = configuration
+    while true {
+        configuration.port = port ?? Int.random(in: 15_000..<32_000)
+        let server = RPCServer(configuration, services: [TestService(methods: methods)], log: quiet)
+        let task = Task { try await server.run() }
+        do {
+            return (server, try await server.boundPort, task)
+        } catch RPCError.addressInUse where !Task.isCancelled {
+            await Task.yield()
+        }
+    }
+}
+
 struct TestService: RPCService {
     var serviceName = "test.Service"
     var methods: [RPCMethod]

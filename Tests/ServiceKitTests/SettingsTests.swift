@@ -1,3 +1,4 @@
+import RPC
 import Testing
 
 @testable import ServiceKit
@@ -6,13 +7,14 @@ import Testing
     @Test("values are read from VOMMA_ variables; what is not set, or set to nothing, has its default")
     func values() throws {
         var settings = Settings(environment: [
-            "VOMMA_LOG_LEVEL": "debug", "VOMMA_PORT": "8080", "VOMMA_HESTON_INVERTER_SERVICE": "pricer:50053",
+            "VOMMA_LOG_LEVEL": "debug", "VOMMA_PORT": "8080", "VOMMA_HESTON_INVERTER_SERVICE": "pricer:50053,[::1]:1",
             "VOMMA_HOST": "", "PORT": "1", "OTHER_PORT": "2",
         ])
         #expect(settings.choice("log.level", default: "info", of: ["info", "debug"], "") == "debug")
         #expect(settings.int("port", default: 1, in: 0...65_535, "") == 8080)
         #expect(
-            settings.address("heston.inverter.service", default: nil, "") == Address(host: "pricer", port: 50_053))
+            settings.addresses("heston.inverter.service", default: nil, "")
+                == [Address(host: "pricer", port: 50_053), Address(host: "::1", port: 1)])
         #expect(settings.string("host", default: "127.0.0.1", "") == "127.0.0.1")
         #expect(settings.int("lease.seconds", default: 10, in: 1...3600, "") == 10)
         try settings.validate()
@@ -21,19 +23,19 @@ import Testing
     @Test("every fault is found, and all are thrown as one error that names variable, value and what is allowed")
     func allFaultsAtOnce() {
         var settings = Settings(environment: [
-            "VOMMA_PORT": "99999999", "VOMMA_LOG_LEVEL": "loud", "VOMMA_MARKET_GATEWAY": "nowhere",
+            "VOMMA_PORT": "99999999", "VOMMA_LOG_LEVEL": "loud", "VOMMA_MARKET_GATEWAY": "a:1,nowhere",
             "VOMMA_TOKEN": "",
         ])
         // A bad value never gets through: what is handed out instead is inside its range.
         #expect(settings.int("port", default: 50_051, in: 0...65_535, "port to listen on") == 0)
         #expect(settings.choice("log.level", default: "info", of: ["info", "debug"], "least level") == "info")
-        #expect(settings.address("market.gateway", default: nil, "the gateway") == Address(host: "", port: 0))
+        #expect(settings.addresses("market.gateway", default: nil, "the gateway") == [])
         #expect(settings.string("database.url", default: nil, "PostgreSQL", secret: true) == "")
         #expect(settings.string("token", default: nil, "a key", secret: true) == "")
         let wanted = ConfigurationError(faults: [
             "VOMMA_PORT is “99999999”, expected a whole number from 0 to 65535",
             "VOMMA_LOG_LEVEL is “loud”, expected one of info, debug",
-            "VOMMA_MARKET_GATEWAY is “nowhere”, expected host:port",
+            "VOMMA_MARKET_GATEWAY is “a:1,nowhere”, expected host:port, or several separated by commas",
             "VOMMA_DATABASE_URL is not set (PostgreSQL)",
             "VOMMA_TOKEN is not set (a key)",
         ])
@@ -73,7 +75,7 @@ import Testing
         _ = settings.int("port", default: 50_051, in: 0...65_535, "port to listen on")
         _ = settings.choice("log.level", default: "info", of: ["info"], "least level")
         _ = settings.string("database.url", default: nil, "PostgreSQL", secret: true)
-        _ = settings.address("market.gateway", default: Address(host: "127.0.0.1", port: 50_051), "the gateway")
+        _ = settings.addresses("market.gateway", default: Address(host: "127.0.0.1", port: 50_051), "the gateway")
         #expect(
             settings.descriptions == [
                 SettingDescription(

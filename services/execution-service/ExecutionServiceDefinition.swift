@@ -10,14 +10,14 @@ struct ExecutionServiceDefinition: ServiceDefinition {
     static let defaultPort = DefaultPort.executionService
     static let needsDatabase = true
 
-    private let gateway: Address
-    private let policy: Address
+    private let gateway: [Address]
+    private let policy: [Address]
 
     init(settings: inout Settings) {
-        gateway = settings.address(
+        gateway = settings.addresses(
             "market.gateway", default: Address(host: "127.0.0.1", port: DefaultPort.marketGateway),
             "where market-gateway is")
-        policy = settings.address(
+        policy = settings.addresses(
             "policy.service", default: Address(host: "127.0.0.1", port: DefaultPort.policyService),
             "where policy-service is")
     }

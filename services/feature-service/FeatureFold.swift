@@ -103,7 +103,7 @@ struct FeatureFold {
         let answer: InvertResponse
         do {
             answer = try await inverter.invert(
-                request, options: CallOptions(timeout: .seconds(30), waitForReady: true))
+                request, options: CallOptions(timeout: .seconds(30), waitForReady: true, retry: .idempotent))
         } catch let status as RPCStatus where status.code == .invalidArgument || status.code == .failedPrecondition {
             kept.surfacesRefused += 1
             log.info("surface not inverted", metadata: ["sequence": "\(sequence)", "reason": "\(status.message)"])
@@ -133,7 +133,7 @@ struct FeatureFold {
         let request = ScoreTextRequest(messages: [TextMessage(source: text.source, messageID: text.id, text: text.text)]
         )
         let answer = try await regimes.scoreText(
-            request, options: CallOptions(timeout: .seconds(30), waitForReady: true))
+            request, options: CallOptions(timeout: .seconds(30), waitForReady: true, retry: .idempotent))
         guard let score = answer.scores.first else { throw RPCStatus(.internal, "a text without a score") }
         do throws(FeatureError) {
             try engine.apply(
@@ -163,7 +163,7 @@ struct FeatureFold {
             let answer: FilterRegimeResponse
             do {
                 answer = try await regimes.filterRegime(
-                    request, options: CallOptions(timeout: .seconds(30), waitForReady: true))
+                    request, options: CallOptions(timeout: .seconds(30), waitForReady: true, retry: .idempotent))
             } catch let status as RPCStatus where status.code == .failedPrecondition {
                 continue  // No regime model has been promoted: the columns are absent.
             }

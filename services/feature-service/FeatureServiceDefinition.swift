@@ -11,18 +11,18 @@ struct FeatureServiceDefinition: ServiceDefinition {
     static let defaultPort = DefaultPort.featureService
     static let needsDatabase = true
 
-    private let gateway: Address
-    private let inverter: Address
-    private let regimes: Address
+    private let gateway: [Address]
+    private let inverter: [Address]
+    private let regimes: [Address]
 
     init(settings: inout Settings) {
-        gateway = settings.address(
+        gateway = settings.addresses(
             "market.gateway", default: Address(host: "127.0.0.1", port: DefaultPort.marketGateway),
             "where market-gateway is")
-        inverter = settings.address(
+        inverter = settings.addresses(
             "heston.inverter.service", default: Address(host: "127.0.0.1", port: DefaultPort.hestonInverter),
             "where heston-inverter-service is")
-        regimes = settings.address(
+        regimes = settings.addresses(
             "regime.sentiment.service", default: Address(host: "127.0.0.1", port: DefaultPort.regimeSentiment),
             "where regime-sentiment-service is")
     }
@@ -35,8 +35,8 @@ struct FeatureServiceDefinition: ServiceDefinition {
         let tails = StreamTails<FeatureRepository.Vector>(consumer: Self.name, pool: pool)
         let pipeline = FeaturePipeline(
             pool: pool, tails: tails, gateway: MarketGatewayClient(environment.channel(to: gateway)),
-            inverter: HestonInverterClient(environment.channel(to: inverter)),
-            regimes: RegimeSentimentClient(environment.channel(to: regimes)),
+            inverter: HestonInverterClient(environment.channel(to: inverter, balancing: .roundRobin)),
+            regimes: RegimeSentimentClient(environment.channel(to: regimes, balancing: .roundRobin)),
             consumer: Self.name, schema: schema, log: log)
         let supervisor = StreamSupervisor(
             log: log, streams: { try await pool.withConnection { try EventRepository.streams(.active, on: $0) } },

@@ -11,11 +11,11 @@ struct PolicyServiceDefinition: ServiceDefinition {
     static let defaultPort = DefaultPort.policyService
     static let needsDatabase = true
 
-    private let features: Address
+    private let features: [Address]
     private let modelName: String
 
     init(settings: inout Settings) {
-        features = settings.address(
+        features = settings.addresses(
             "feature.service", default: Address(host: "127.0.0.1", port: DefaultPort.featureService),
             "where feature-service is")
         modelName = settings.string("policy.model", default: "policy", "name of the model whose live version decides")

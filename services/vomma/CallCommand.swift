@@ -60,7 +60,7 @@ struct CallCommand: AsyncParsableCommand {
         var configuration = RPCChannelConfiguration()
         configuration.maxMessageByteCount = 64 << 20
         let channel = try PeerSettings.process().channel(
-            to: ServiceKit.Address(host: address.host, port: address.port), configuration: configuration,
+            to: [RPC.Address(host: address.host, port: address.port)], configuration: configuration,
             log: Logger(label: "vomma.call") { _ in SwiftLogNoOpLogHandler() })
         do {
             try await run(channel)

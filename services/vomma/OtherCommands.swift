@@ -16,12 +16,12 @@ struct StackOptions: ParsableArguments {
     @Option(help: "The database, instead of the running stack's.")
     var databaseUrl: String?
 
-    func address(_ name: ServiceName) -> Address { StackFile.address(name, folder: dataFolder) }
+    func addresses(_ name: ServiceName) -> [Address] { StackFile.addresses(name, folder: dataFolder) }
 
     func channel(_ name: ServiceName) throws -> RPCChannel {
         var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
         log.logLevel = .error
-        return try PeerSettings.process().channel(to: address(name), log: log)
+        return try PeerSettings.process().channel(to: addresses(name), log: log)
     }
 
     func pool() throws -> ConnectionPool {
@@ -286,16 +286,17 @@ struct StatusCommand: AsyncParsableCommand {
         let peers = try PeerSettings.process()
         if let address {
             guard let parsed = Address(address) else { throw ValidationError("--address is host:port") }
-            let (isServing, words) = await Self.health(parsed, peers)
+            let (isServing, words) = await Self.health([parsed], peers)
             print(words)
             if !isServing { throw ExitCode(1) }
             return
         }
         var isAllServing = true
         for name in ServiceName.allCases {
-            let (isServing, words) = await Self.health(stack.address(name), peers)
+            let addresses = stack.addresses(name)
+            let (isServing, words) = await Self.health(addresses, peers)
             isAllServing = isAllServing && isServing
-            print("\(name.rawValue.padded(26)) \("\(stack.address(name))".padded(22)) \(words)")
+            print("\(name.rawValue.padded(26)) \(addresses.map(\.description).joined(separator: ",").padded(22)) \(words)")
         }
         guard isAllServing else {
             Terminal().note(
@@ -319,10 +320,10 @@ struct StatusCommand: AsyncParsableCommand {
         }
     }
 
-    private static func health(_ address: Address, _ peers: PeerSettings) async -> (Bool, String) {
+    private static func health(_ addresses: [Address], _ peers: PeerSettings) async -> (Bool, String) {
         var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
         log.logLevel = .critical
-        let channel = peers.channel(to: address, log: log)
+        let channel = peers.channel(to: addresses, log: log)
         defer { Task { await channel.close() } }
         do {
             let answer = try await HealthClient(channel).check(

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import LocalStack
+internal import RPC
 internal import ServiceKit
 
 /// Where a running stack is, for the commands that talk to it: written by `vomma run` into its data folder.
@@ -28,11 +29,12 @@ struct StackFile: Codable {
         FileManager.default.contents(atPath: path(folder)).flatMap { try? JSONDecoder().decode(Self.self, from: $0) }
     }
 
-    /// The address of a service: that of the stack running in the folder, else its variable's (`VOMMA_TRAINER`), else
+    /// The addresses of a service: that of the stack running in the folder, else its variable's (`VOMMA_TRAINER`), else
     /// the default port on loopback.
-    static func address(_ name: ServiceName, folder: String) -> Address {
+    static func addresses(_ name: ServiceName, folder: String) -> [Address] {
         let known = read(folder: folder)?.addresses[name.rawValue]
             ?? ProcessInfo.processInfo.environment[name.addressVariable]
-        return known.flatMap(Address.init) ?? Address(host: "127.0.0.1", port: name.defaultPort)
+        let addresses = (known ?? "").split(separator: ",").compactMap { Address(String($0)) }
+        return addresses.isEmpty ? [Address(host: "127.0.0.1", port: name.defaultPort)] : addresses
     }
 }
