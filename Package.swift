@@ -114,6 +114,7 @@ let package = Package(
             "Storage", ["ChildProcesses", "CLibPQ", "Kernels", "MarketData", logging, nioLocks],
             resources: [.embedInCode("Migrations")]),
         module("DynamicMessages", ["RPC", "VommaProto"]),
+        module("Inference", ["RPC", "VommaProto"]),
         module("Contract", ["MarketData", "Storage", "Trading", "VommaProto"]),
         module(
             "ServiceKit",
@@ -125,10 +126,10 @@ let package = Package(
 
         // Services: adapters of the above to the wire.
         service("market-gateway", ["Heston", "Simulation", "Trading"]),
-        service("heston-inverter-service", ["Heston"]),
-        service("regime-sentiment-service", ["Regimes", "Sentiment"]),
+        service("heston-inverter-service", ["Heston", "Inference"]),
+        service("regime-sentiment-service", ["Inference", "Regimes", "Sentiment"]),
         service("feature-service", ["Features"]),
-        service("policy-service", ["Policies", "Trading"]),
+        service("policy-service", ["Inference", "Policies", "Trading"]),
         service("execution-service", ["Trading"]),
         service(
             "trainer",
@@ -159,6 +160,7 @@ let package = Package(
         tests("Features", ["Indicators", "Kernels", "MarketData"]),
         tests("Heston", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("Indicators", ["ChildProcesses", "Kernels", "MarketData"], golden: ["Golden"]),
+        tests("Inference", ["RPC", "VommaProto", logging]),
         tests("Learning", ["Kernels", "NeuralNetworks", "Policies", "Trading", "MarketData"]),
         tests("MarketData", ["Kernels"]),
         tests("NeuralNetworks", ["Kernels"]),
@@ -190,7 +192,8 @@ let package = Package(
         .testTarget(
             name: "PeerTests",
             dependencies: [
-                "ChildProcesses", "InteropService", "RPC", "TestKit", "VommaProto", "heston-inverter-service", "vomma", logging,
+                "ChildProcesses", "InteropService", "Kernels", "Policies", "RPC", "Storage", "TestKit", "VommaProto",
+                "heston-inverter-service", "policy-service", "vomma", logging,
             ],
             swiftSettings: strict),
         .testTarget(name: "TidyTests", swiftSettings: strict),

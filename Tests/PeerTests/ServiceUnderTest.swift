@@ -24,6 +24,11 @@ final class ServiceUnderTest: Sendable {
         return try #require(Int(digits), "no port in “\(line)”")
     }
 
+    /// Waits for a line of its log that holds `text`.
+    func line(_ text: String) async throws {
+        _ = try #require(await process.line { $0.contains(text) }, "it ended: \(process.text)")
+    }
+
     /// SIGTERM, as from an operator.
     func terminate() { process.signal(SIGTERM) }
 

@@ -1,4 +1,5 @@
 internal import Heston
+internal import Inference
 internal import RPC
 internal import ServiceKit
 
@@ -13,6 +14,7 @@ struct HestonInverterDefinition: ServiceDefinition {
 
     func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts {
         // Handlers compute for milliseconds: they must not hold up the event loops.
-        ServiceParts(rpc: [try HestonServer()], execution: .sharedPool)
+        let inference = InferenceServer(name: Self.name, models: try HestonModels.all())
+        return ServiceParts(rpc: [try HestonServer(), inference], execution: .sharedPool)
     }
 }

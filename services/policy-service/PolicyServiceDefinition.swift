@@ -1,3 +1,4 @@
+internal import Inference
 internal import Kernels
 internal import RPC
 internal import ServiceKit
@@ -40,6 +41,7 @@ struct PolicyServiceDefinition: ServiceDefinition {
             },
             work: { try await pipeline.follow($0) })
         let server = PolicyServer(pool: pool, models: models, tails: tails)
-        return ServiceParts(rpc: [server], background: [models, supervisor])
+        let inference = InferenceServer(name: Self.name, models: [PolicyModel(name: modelName, models: models)])
+        return ServiceParts(rpc: [server, inference], background: [models, supervisor])
     }
 }

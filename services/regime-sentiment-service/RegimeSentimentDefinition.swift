@@ -1,3 +1,4 @@
+internal import Inference
 internal import Regimes
 internal import ServiceKit
 internal import Storage
@@ -21,7 +22,11 @@ struct RegimeSentimentDefinition: ServiceDefinition {
         let models = LiveModel<LoadedRegime>(modelName, pool: pool, log: environment.log) { model, bytes, _ in
             try LoadedRegime(model, bytes: bytes)
         }
-        return ServiceParts(rpc: [RegimeSentimentServer(pool: pool, models: models)], background: [models])
+        let inference = InferenceServer(
+            name: Self.name,
+            models: [RegimeModel(name: modelName, models: models), FixedModel("sentiment", SentimentModel())])
+        return ServiceParts(
+            rpc: [RegimeSentimentServer(pool: pool, models: models), inference], background: [models])
     }
 }
 

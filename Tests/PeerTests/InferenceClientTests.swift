@@ -1,0 +1,86 @@
+import ChildProcesses
+import Foundation
+import Kernels
+import Policies
+import Storage
+import TestKit
+import Testing
+
+/// Foreign inference clients from PyPI judge heston-inverter-service and policy-service.
+@Suite(.timeLimit(.minutes(5)))
+struct InferenceClientTests {
+    private static let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized
+    private static let environment = [
+        "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1",
+    ]
+
+    /// The interpreter of a private environment under .build, made at first use; `nil` where PyPI cannot be reached.
+    private static let python = Task<String?, Never> {
+        let folder = root.appending(path: ".build/peers-venv").path
+        let made = try? await ChildProcess.run(
+            root.appending(path: "Tests/Peers/make-venv.sh").path, [folder],
+            environment: ProcessInfo.processInfo.environment)
+        guard let made, made.status == 0 else {
+            print("no foreign inference clients: \(made?.output ?? "make-venv.sh did not start")")
+            return nil
+        }
+        return folder + "/bin/python"
+    }
+
+    @Test(
+        "tritonclient, grpcio-health-checking and grpcio-reflection infer: see Tests/Peers/inference_client.py",
+        .enabled("PyPI cannot be reached for tritonclient: Tests/Peers/make-venv.sh") { await python.value != nil })
+    func inference() async throws {
+        let python = try #require(await Self.python.value)
+        let database = try await TestCluster.shared.database()
+        try await Self.promotePolicy(database)
+        let heston = try ServiceUnderTest("heston-inverter-service")
+        let policy = try ServiceUnderTest("policy-service", environment: ["VOMMA_DATABASE_URL": database.url])
+        let ports = [try await heston.port(), try await policy.port()]
+        try await policy.line("model swapped in")
+        let (exitCode, output) = try await ChildProcess.run(
+            python, [Self.root.appending(path: "Tests/Peers/inference_client.py").path] + ports.map(String.init),
+            environment: Self.environment)
+        #expect(exitCode == 0, "\(output)")
+        // The client's own words, so that one that checks nothing cannot pass.
+        #expect(output.split(separator: "\n").count { $0.hasPrefix("ok ") } > 45, "\(output)")
+
+        // The example of docs/python.md, against the same service.
+        let document = try String(contentsOf: Self.root.appending(path: "docs/python.md"), encoding: .utf8)
+        let blocks = document.components(separatedBy: "```python\n").dropFirst().map {
+            $0.components(separatedBy: "```")[0]
+        }
+        let example = try #require(blocks.first { $0.contains("import tritonclient.grpc") })
+        let (code, words) = try await ChildProcess.run(
+            python, ["-c", example.replacing("127.0.0.1:50053", with: "127.0.0.1:\(ports[0])")],
+            environment: Self.environment)
+        #expect(code == 0, "\(words)")
+        for line in words.split(separator: "\n") {
+            #expect(document.contains("    \(line)\n"), "docs/python.md does not print “\(line)”")
+        }
+        #expect(words.contains("16.070154917029"))
+        for service in [heston, policy] { service.closeInput() }
+        for service in [heston, policy] { #expect(await service.end().exitCode == 0) }
+    }
+
+    /// Two versions of an untrained policy with 2 × 3 inputs a state; the second is live.
+    private static func promotePolicy(_ database: StorageConfiguration) async throws {
+        let pool = ConnectionPool(database)
+        var random = RandomGenerator(seed: 5)
+        let architecture = MLPPolicy.Architecture(
+            observationSize: 10, hidden: [8], window: 2, featureCount: 3)
+        let checkpoints = (0..<2).map { _ in MLPPolicy(architecture, random: &random).safetensors() }
+        try await pool.withConnection { connection in
+            try FeatureRepository.putSchema("schema", names: ["a", "b", "c"], on: connection)
+            try FeatureRepository.putNormaliser("norm", schema: "schema", bytes: [1], on: connection)
+            for checkpoint in checkpoints {
+                _ = try ModelRepository.register(
+                    name: "policy", kind: "mlp", checkpoint: checkpoint, schemaVersion: "schema", normaliserID: "norm",
+                    on: connection)
+            }
+            try ModelRepository.promote("policy", version: 1, on: connection)
+            try ModelRepository.promote("policy", version: 2, on: connection)
+        }
+        await pool.close()
+    }
+}

@@ -1,0 +1,190 @@
+"""Judges heston-inverter-service and policy-service by tritonclient, grpcio-health-checking and grpcio-reflection.
+
+    python inference_client.py HESTON-PORT POLICY-PORT
+
+In the environment that make-venv.sh makes. The policy has a window of 2 and 3 features, and is live as version 2 of
+`policy`. Prints one line a check, and exits 1 if one fails.
+"""
+
+import sys
+
+import grpc
+import numpy as np
+import tritonclient.grpc as triton
+from google.protobuf import descriptor_pool, message_factory
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from tritonclient.utils import InferenceServerException
+
+failures = 0
+
+
+def check(name, ok, detail=""):
+    global failures
+    failures += not ok
+    print(("ok   " if ok else "FAIL ") + name + (f": {detail}" if detail != "" else ""), flush=True)
+
+
+def tensor(name, values, datatype=None):
+    datatype = datatype or triton_type(values)
+    made = triton.InferInput(name, list(values.shape), datatype)
+    made.set_data_from_numpy(values)
+    return made
+
+
+def triton_type(values):
+    return {"float64": "FP64", "float32": "FP32", "bool": "BOOL", "object": "BYTES"}[values.dtype.name]
+
+
+def refusal(call):
+    try:
+        call()
+        return "", ""
+    except InferenceServerException as error:
+        return error.status(), error.message()
+
+
+def reflected(port):
+    """Calls methods that are known by reflection alone."""
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+
+    def call(path, **fields):
+        service, name = path.split("/")
+        method = pool.FindServiceByName(service).FindMethodByName(name)
+        stub = channel.unary_unary(
+            "/" + path, request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=message_factory.GetMessageClass(method.output_type).FromString)
+        return stub(message_factory.GetMessageClass(method.input_type)(**fields), timeout=60)
+
+    return channel, call
+
+
+def common(name, port, client, models):
+    check(f"{name}: live and ready", client.is_server_live() and client.is_server_ready())
+    metadata = client.get_server_metadata()
+    check(f"{name}: names itself", metadata.name == name, metadata.name)
+    for model in models:
+        check(f"{name}: {model} is ready", client.is_model_ready(model))
+        check(f"{name}: {model} has no version 99", not client.is_model_ready(model, "99"))
+    code, text = refusal(lambda: client.get_model_metadata("nothing"))
+    check(f"{name}: an unknown model is NOT_FOUND", code == "StatusCode.NOT_FOUND" and models[0] in text, text)
+    channel, call = reflected(port)
+    health = health_pb2_grpc.HealthStub(channel).Check(
+        health_pb2.HealthCheckRequest(service="inference.GRPCInferenceService"), timeout=60)
+    check(f"{name}: grpcio-health-checking finds inference SERVING", health.status == 1)
+    check(f"{name}: live by reflection", call("inference.GRPCInferenceService/ServerLive").live)
+    return call
+
+
+def heston(port):
+    client = triton.InferenceServerClient(f"127.0.0.1:{port}")
+    call = common("heston-inverter-service", port, client, ["heston_pricer", "heston_calibration"])
+    metadata = client.get_model_metadata("heston_pricer")
+    shapes = {item.name: (item.datatype, list(item.shape)) for item in metadata.inputs}
+    wanted = {
+        "parameters": ("FP64", [-1, 5]), "market": ("FP64", [-1, 3]), "strikes": ("FP64", [-1, -1]),
+        "tau": ("FP64", [-1, -1]), "is_put": ("BOOL", [-1, -1])}
+    check("the pricer's inputs are described", shapes == wanted, shapes)
+
+    # A. Lewis's example, and another row of the batch.
+    parameters = np.array([[4, 0.25, 1, -0.5, 0.04], [2, 0.04, 0.3, -0.7, 0.04]])
+    market = np.array([[100, 0.01, 0.02], [50, 0, 0]], dtype=np.float64)
+    strikes = np.array([[80, 100, 120], [40, 50, 60]], dtype=np.float64)
+    tau = np.array([[1, 1, 1], [0.25, 0.5, 2]])
+    inputs = [tensor("parameters", parameters), tensor("market", market), tensor("strikes", strikes), tensor("tau", tau)]
+    answer = client.infer("heston_pricer", inputs, request_id="one", client_timeout=60)
+    prices = answer.as_numpy("price")
+    check("Lewis's price to 1e-7", abs(prices[0, 1] - 16.070154917028834) < 1e-7, prices[0, 1])
+    check("the answer has shape, id and version", prices.shape == (2, 3) and answer.get_response().id == "one")
+    names = [output.name for output in answer.get_response().outputs]
+    check("all eight outputs come", len(names) == 8, names)
+    for row in range(2):
+        rpc = call(
+            "vomma.v1.HestonInverter/Price", spot=market[row, 0], rate=market[row, 1], dividend_yield=market[row, 2],
+            parameters=dict(zip(("kappa", "theta", "sigma", "rho", "v0"), parameters[row])), strikes=strikes[row],
+            tau=tau[row], greeks=True)
+        for tensor_name, field in (
+                ("price", "prices"), ("delta", "delta"), ("gamma", "gamma"), ("by_kappa", "by_kappa"),
+                ("by_theta", "by_theta"), ("by_sigma", "by_sigma"), ("by_rho", "by_rho"), ("by_v0", "by_v0")):
+            same = np.allclose(answer.as_numpy(tensor_name)[row], getattr(rpc, field), rtol=1e-12, atol=1e-14)
+            check(f"row {row}: {tensor_name} is what Price answers", same)
+    puts = client.infer(
+        "heston_pricer", inputs + [tensor("is_put", np.ones((2, 3), dtype=bool))],
+        outputs=[triton.InferRequestedOutput("price")], client_timeout=60)
+    check("only what is requested comes", [output.name for output in puts.get_response().outputs] == ["price"])
+    parity = prices - puts.as_numpy("price") - (
+        market[:, :1] * np.exp(-market[:, 2:] * tau) - strikes * np.exp(-market[:, 1:2] * tau))
+    check("put–call parity", np.abs(parity).max() < 1e-9, np.abs(parity).max())
+
+    for what, broken, code, word in (
+            ("a missing input", inputs[:3], "INVALID_ARGUMENT", "“tau”"),
+            ("a wrong datatype", [tensor("parameters", parameters.astype(np.float32))] + inputs[1:], "INVALID_ARGUMENT",
+             "has datatype FP32, FP64 is expected"),
+            ("a wrong shape", [tensor("parameters", parameters[:, :4])] + inputs[1:], "INVALID_ARGUMENT", "[2, 4]"),
+            ("unequal batches", [tensor("parameters", parameters[:1])] + inputs[1:], "INVALID_ARGUMENT", "batch"),
+            ("a negative strike", inputs[:2] + [tensor("strikes", -strikes), inputs[3]], "INVALID_ARGUMENT", "strike")):
+        ended, text = refusal(lambda: client.infer("heston_pricer", broken, client_timeout=60))
+        check(f"{what} is refused by name", ended == f"StatusCode.{code}" and word in text, (ended, text))
+
+    grid, maturities = np.array([-0.4, -0.2, 0, 0.2, 0.4]), np.array([0.1, 0.5, 1, 2.0])
+    rows = [(k, t) for k in grid for t in maturities]
+    rpc = call(
+        "vomma.v1.HestonInverter/Price", spot=1, strikes=[np.exp(k) for k, _ in rows], tau=[t for _, t in rows],
+        parameters=dict(kappa=2, theta=0.06, sigma=0.4, rho=-0.6, v0=0.04))
+    volatility = call(
+        "vomma.v1.HestonInverter/ImpliedVolatility", spot=1, prices=rpc.prices, strikes=[np.exp(k) for k, _ in rows],
+        tau=[t for _, t in rows]).implied_volatility
+    surface = np.array(volatility).reshape(1, len(grid), len(maturities))
+    surface[0, 0, 0] = np.nan
+    fit = client.infer(
+        "heston_calibration", [
+            tensor("log_moneyness", grid), tensor("tau", maturities), tensor("implied_volatility", surface)],
+        client_timeout=60)
+    error = np.abs(fit.as_numpy("parameters")[0] - [2, 0.06, 0.4, -0.6, 0.04]).max()
+    check("calibration finds the parameters of a surface with a hole", error < 1e-4, error)
+    check("the fitted surface has the hole", np.isnan(fit.as_numpy("fitted_volatility")).sum() == 1)
+
+
+def policy(port):
+    client = triton.InferenceServerClient(f"127.0.0.1:{port}")
+    call = common("policy-service", port, client, ["policy"])
+    metadata = client.get_model_metadata("policy")
+    shapes = {item.name: list(item.shape) for item in metadata.inputs}
+    wanted = {"values": [-1, 2, 3], "mask": [-1, 3], "previous_exposure": [-1]}
+    check("the policy's inputs are described", shapes == wanted and list(metadata.versions) == ["2"], shapes)
+    check("the registered version is ready by its number", client.is_model_ready("policy", "2"))
+    check("the version before is not", not client.is_model_ready("policy", "1"))
+    random = np.random.default_rng(7)
+    values = random.standard_normal((5, 2, 3)).astype(np.float32)
+    mask = random.random((5, 3)) < 0.7
+    previous = random.uniform(-1, 1, 5).astype(np.float32)
+    inputs = [tensor("values", values), tensor("mask", mask), tensor("previous_exposure", previous)]
+    answer = client.infer(
+        "policy", inputs, model_version="2", parameters={"normaliser_id": "norm"}, client_timeout=60)
+    described = call("vomma.v1.PolicyService/DescribePolicy")
+    check("it is the policy of DescribePolicy", described.model_version == 2 and described.normaliser_id == "norm")
+    check("the answer says its version", answer.get_response().model_version == "2")
+    for row in range(5):
+        decision = call(
+            "vomma.v1.PolicyService/Decide", previous_exposure=previous[row], state=dict(
+                stream="s", symbol="S", schema_version="schema", normaliser_id="norm", window=2, filled=2,
+                values=values[row].ravel(), mask=bytes(3) + bytes(map(int, mask[row])))
+        )
+        same = all(
+            answer.as_numpy(name)[row] == np.float32(getattr(decision, name))
+            for name in ("target_exposure", "value", "confidence"))
+        check(f"row {row} is what Decide answers, to the bit", same)
+    check("contributions of 3 features and the exposure", answer.as_numpy("contributions").shape == (5, 4))
+    ended, text = refusal(lambda: client.infer("policy", inputs, parameters={"normaliser_id": "x"}, client_timeout=60))
+    check("states of another normaliser are refused", ended == "StatusCode.FAILED_PRECONDITION" and "norm" in text, text)
+    ended, text = refusal(lambda: client.infer("policy", inputs, model_version="1", client_timeout=60))
+    check("a retired version is NOT_FOUND", ended == "StatusCode.NOT_FOUND" and "2 is" in text, text)
+    values[1, 0, 2] = np.nan
+    ended, text = refusal(lambda: client.infer("policy", [tensor("values", values)] + inputs[1:], client_timeout=60))
+    check("a state that is not finite is refused", ended == "StatusCode.INVALID_ARGUMENT" and "batch 1" in text, text)
+
+
+heston(int(sys.argv[1]))
+policy(int(sys.argv[2]))
+sys.exit(1 if failures else 0)
