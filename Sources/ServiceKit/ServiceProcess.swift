@@ -118,7 +118,8 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         let server = RPCServer(configuration, services: all + Reflection.versions(of: all), log: log)
         services += parts.background.map {
             .init(
-                service: $0, successTerminationBehavior: .ignore, failureTerminationBehavior: .gracefullyShutdownGroup)
+                service: BackgroundWork(service: $0), successTerminationBehavior: .ignore,
+                failureTerminationBehavior: .gracefullyShutdownGroup)
         }
         services.append(.init(service: RPCServerRunner(server: server, health: health, log: log)))
         if common.exitsWithStandardInput { services.append(
@@ -221,6 +222,18 @@ private struct MetricsRunner: Service {
         _ = try await server.start()
         try? await gracefulShutdown()
         await server.close()
+    }
+}
+
+/// Work that is interrupted by a graceful shutdown has ended as it was asked to; any other error is one.
+private struct BackgroundWork: Service {
+    let service: any Service
+
+    func run() async throws {
+        do {
+            try await service.run()
+        } catch is CancellationError where Task.isShuttingDownGracefully {
+        } catch StorageError.cancelled where Task.isShuttingDownGracefully {}
     }
 }
 

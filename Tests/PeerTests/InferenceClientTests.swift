@@ -60,7 +60,10 @@ struct InferenceClientTests {
         }
         #expect(words.contains("16.070154917029"))
         for service in [heston, policy] { service.closeInput() }
-        for service in [heston, policy] { #expect(await service.end().exitCode == 0) }
+        for service in [heston, policy] {
+            let end = await service.end()
+            #expect(end.exitCode == 0, "\(end.output)")
+        }
     }
 
     /// Two versions of an untrained policy with 2 × 3 inputs a state; the second is live.
