@@ -37,7 +37,7 @@ struct InferenceClientTests {
         let heston = try ServiceUnderTest("heston-inverter-service")
         let policy = try ServiceUnderTest("policy-service", environment: ["VOMMA_DATABASE_URL": database.url])
         let ports = [try await heston.port(), try await policy.port()]
-        try await policy.line("model swapped in")
+        try await policy.logged("model swapped in")
         let (exitCode, output) = try await ChildProcess.run(
             python, [Self.root.appending(path: "Tests/Peers/inference_client.py").path] + ports.map(String.init),
             environment: Self.environment)

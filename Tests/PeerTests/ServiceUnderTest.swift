@@ -24,8 +24,9 @@ final class ServiceUnderTest: Sendable {
         return try #require(Int(digits), "no port in “\(line)”")
     }
 
-    /// Waits for a line of its log that holds `text`.
-    func line(_ text: String) async throws {
+    /// Waits until its log holds `text`, which may have come before the port.
+    func logged(_ text: String) async throws {
+        if process.text.contains(text) { return }
         _ = try #require(await process.line { $0.contains(text) }, "it ended: \(process.text)")
     }
 
