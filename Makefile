@@ -56,7 +56,7 @@ compose-test: build
 bench: build
 	env -u OPENBLAS_CORETYPE benchmarks/run.sh $(ARGS)
 
-## make bench-<area>      the benchmarks of one area: rpc, stack
+## make bench-<area>      the benchmarks of one area: rpc, storage, stack
 bench-%: build
 	env -u OPENBLAS_CORETYPE benchmarks/run.sh $*
 

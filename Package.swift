@@ -148,10 +148,13 @@ let package = Package(
             ],
             path: "Tests/Testbed", swiftSettings: strict),
 
-        // Ours among the servers of benchmarks/rpc.sh.
+        // Benchmarks that need a program of their own.
         .executableTarget(
             name: "rpc-bench-server", dependencies: ["RPC", "VommaProto", logging, nio],
             path: "benchmarks/rpc/server", swiftSettings: strict),
+        .executableTarget(
+            name: "storage-bench", dependencies: ["ChildProcesses", "MarketData", "Storage"],
+            path: "benchmarks/storage", exclude: ["point_reads.py"], swiftSettings: strict),
 
         // Tests.
         tests("ChildProcesses"),

@@ -1,4 +1,5 @@
 internal import CLibPQ
+internal import NIOConcurrencyHelpers
 
 /// One connection to PostgreSQL, an actor on a thread of its own.
 ///
@@ -12,8 +13,12 @@ public actor Connection {
 
     let configuration: StorageConfiguration
     nonisolated let interrupt: Interrupt
-    var link: ServerLink?
+    var link: ServerLink? {
+        didSet { isConnected.withLockedValue { $0 = link != nil } }
+    }
     private var statements = StatementCache()
+    /// Parameters of the statement that is being sent; kept for its memory.
+    private var scratch = BinaryWriter()
     /// Column types of tables that COPY has written to, by table and columns.
     var copyTypes: [String: [PostgresType]] = [:]
     /// Monthly partitions that are there, so that writers need not ask. Forgotten at each rollback.
@@ -21,6 +26,14 @@ public actor Connection {
     private var statementTimeout: Duration
     /// While true, the link belongs to a COPY.
     var isCopying = false
+    /// Between `open` and `reset`: somebody has it.
+    private var isLent = false
+    /// Until when the borrower's statements may run.
+    private var leaseDeadline: ContinuousClock.Instant?
+    /// When the link is too old for another lease.
+    private var replaceAt = ContinuousClock.now
+    /// Whether there is a link, for whoever counts them.
+    nonisolated let isConnected = NIOLockedValueBox(false)
 
     init(_ configuration: StorageConfiguration) throws(StorageError) {
         self.configuration = configuration
@@ -73,28 +86,31 @@ public actor Connection {
     }
 
     func run(_ sql: String, _ parameters: [any PostgresEncodable]) throws(StorageError) -> QueryResult {
-        var writer = BinaryWriter()
-        for parameter in parameters { writer.addParameter(parameter) }
+        scratch.removeAll()
+        for parameter in parameters { scratch.addParameter(parameter) }
         let link = try usableLink()
         do {
-            return try runPrepared(sql, writer, link)
+            return try runPrepared(sql, link)
         } catch {
             // After a change of schema a prepared plan can be stale (0A000) or gone (26000): prepare it once more,
             // unless a transaction is open, which the error has already failed.
             guard ["0A000", "26000"].contains(error.sqlState ?? ""), !link.isInTransaction else { throw error }
-            statements.forget(sql: sql, types: writer.types)
-            return try runPrepared(sql, writer, link)
+            statements.forget(sql: sql, types: scratch.types)
+            return try runPrepared(sql, link)
         }
     }
 
-    private func runPrepared(
-        _ sql: String, _ parameters: borrowing BinaryWriter, _ link: ServerLink
-    ) throws(StorageError) -> QueryResult {
+    private func runPrepared(_ sql: String, _ link: ServerLink) throws(StorageError) -> QueryResult {
         let deadline = self.deadline
-        let name = try prepared(sql, types: parameters.types, link, until: deadline)
-        try link.sendExecute(name: name, parameters)
-        guard let result = try finish(sql, until: deadline) else { throw .misuse("an empty statement") }
-        return result
+        let name = try prepared(sql, types: scratch.types, link, until: deadline)
+        let isAlone = !link.isInTransaction
+        try link.sendExecute(name: name, scratch)
+        do throws(StorageError) {
+            guard let result = try finish(sql, until: deadline) else { throw StorageError.misuse("an empty statement") }
+            return result
+        } catch {
+            throw isAlone ? link.unknownIfLost(error) : error
+        }
     }
 
     /// The name of a statement on the server, which is prepared if it is not yet.
@@ -112,60 +128,119 @@ public actor Connection {
         return name
     }
 
-    /// Runs one statement for many rows of parameters, in pipeline mode: one round trip for up to 256 rows. All of them
-    /// or none, in the open transaction or in one of its own. Returns how many rows were changed in all.
+    // MARK: Batches
+
+    /// Runs one statement for many rows of parameters, in pipeline mode: it is sent again and again without waiting for
+    /// the answers. All of them or none, in the open transaction or in one of its own. Returns how many rows were
+    /// changed in all.
     ///
-    /// Every row has values of the same types. For rows of scalars, one INSERT over `unnest` of arrays is faster still.
+    /// Every row has values of the same types. A fault's `statementIndex` says which row the server refused.
+    /// For rows of scalars, one INSERT over `unnest` of arrays is faster still.
     @discardableResult
     public func executeBatch(_ sql: String, _ rows: [[any PostgresEncodable]]) throws(StorageError) -> Int {
         guard let first = rows.first else { return 0 }
-        return try inTransaction { () throws(StorageError) in
-            let link = try usableLink()
-            var sample = BinaryWriter()
-            for value in first { sample.addParameter(value) }
-            let name = try prepared(sql, types: sample.types, link, until: deadline)
-            var changed = 0
-            var start = 0
-            while start < rows.count {
-                let end = min(start + 256, rows.count)
-                changed += try pipeline(rows[start..<end], name: name, types: sample.types, sql, link)
-                start = end
-            }
-            return changed
+        scratch.removeAll()
+        for value in first { scratch.addParameter(value) }
+        let types = scratch.types
+        var changed = 0
+        try pipelined(rows.count, distinct: [(sql, types)]) { index in
+            (sql, types, rows[index])
+        } answered: {
+            changed += $1
+        }
+        return changed
+    }
+
+    /// Runs statements one after the other in pipeline mode: one round trip for all of them. All or none, in the open
+    /// transaction or in one of its own. Returns how many rows each has changed; rows that they return are dropped.
+    ///
+    /// An error of the server's says in `fault.statementIndex` which statement it was; those behind it have not run.
+    @discardableResult
+    public func execute(_ batch: [Statement]) throws(StorageError) -> [Int] {
+        guard !batch.isEmpty else { return [] }
+        var types: [[UInt32]] = []
+        var distinct: [(String, [UInt32])] = []
+        for statement in batch {
+            types.append(statement.parameters.map { type(of: $0).postgresType.oid })
+            let isKnown = distinct.contains { $0.0 == statement.sql && $0.1 == types[types.count - 1] }
+            if !isKnown { distinct.append((statement.sql, types[types.count - 1])) }
+        }
+        guard distinct.count <= configuration.maximumPreparedStatements else {
+            throw .misuse("a batch of more different statements than a connection keeps")
+        }
+        var counts: [Int] = []
+        try pipelined(batch.count, distinct: distinct) { index in
+            (batch[index].sql, types[index], batch[index].parameters)
+        } answered: {
+            counts.append($1)
+        }
+        return counts
+    }
+
+    /// How many statements of a pipeline are sent between two looks at what has come back.
+    private static let pipelineStride = 32
+
+    private typealias Piece = (sql: String, types: [UInt32], parameters: [any PostgresEncodable])
+
+    private func pipelined(
+        _ count: Int, distinct: [(String, [UInt32])], _ piece: (Int) -> Piece, answered: (Int, Int) -> Void
+    ) throws(StorageError) {
+        let link = try usableLink()
+        do throws(StorageError) {
+            try pipelineOnce(count, distinct, link, piece, answered)
+        } catch {
+            guard ["0A000", "26000"].contains(error.sqlState ?? ""), !link.isInTransaction else { throw error }
+            for (sql, types) in distinct { statements.forget(sql: sql, types: types) }
+            try pipelineOnce(count, distinct, link, piece, answered)
         }
     }
 
-    private func pipeline(
-        _ rows: ArraySlice<[any PostgresEncodable]>, name: String, types: [UInt32], _ sql: String, _ link: ServerLink
-    ) throws(StorageError) -> Int {
-        let deadline = self.deadline
-        try link.enterPipeline()
+    private func pipelineOnce(
+        _ count: Int, _ distinct: [(String, [UInt32])], _ link: ServerLink, _ piece: (Int) -> Piece,
+        _ answered: (Int, Int) -> Void
+    ) throws(StorageError) {
+        for (sql, types) in distinct { _ = try prepared(sql, types: types, link, until: deadline) }
+        // Outside of a transaction, all that stands before the synchronisation point is one of its own.
+        let isAlone = !link.isInTransaction
+        var progress = PipelineProgress()
         var misfit: StorageError?
-        for row in rows {
-            var writer = BinaryWriter()
-            for value in row { writer.addParameter(value) }
-            guard writer.types == types else {
+        try link.enterPipeline()
+        for index in 0..<count {
+            let (sql, types, parameters) = piece(index)
+            scratch.removeAll()
+            for parameter in parameters { scratch.addParameter(parameter) }
+            guard scratch.types == types, let name = statements.name(sql: sql, types: types) else {
                 misfit = .encoding(column: "batch", reason: "rows of different types")
                 break
             }
-            try link.sendExecute(name: name, writer)
+            try link.sendExecute(name: name, scratch)
+            guard index % Self.pipelineStride == Self.pipelineStride - 1 else { continue }
+            try link.flush(until: deadline)
+            try link.readAvailable()
+            // Where nothing is outstanding libpq says "the end" again and again.
+            while progress.answeredCount <= index, let answer = try link.takeAnswer(sql: sql) {
+                progress.take(answer, answered)
+            }
+            if progress.fault != nil { break }
+        }
+        if misfit != nil {
+            // Nothing of it may stay: a statement that fails ends the transaction.
+            try link.sendFailure()
         }
         try link.sendSynchronisation()
-        var changed = 0
-        var fault: ServerFault?
-        answers: while true {
-            // Between the answers of two statements there is a nil.
-            switch try link.nextAnswer(sql: sql, until: deadline, interruptible: true) {
-            case .rows(let result): changed += result.affectedRowCount
-            case .failure(let failure): if fault == nil { fault = failure }
-            case .synchronised: break answers
-            default: continue
+        do throws(StorageError) {
+            while !progress.isSynchronised {
+                progress.take(
+                    try link.nextAnswer(sql: piece(0).sql, until: deadline, interruptible: true), answered)
             }
+            try link.exitPipeline()
+        } catch {
+            // A failed statement has stored nothing; at the commit, or without a word, nobody knows.
+            let isUndecided = progress.fault == nil || progress.answeredCount >= count
+            throw isAlone && isUndecided ? link.unknownIfLost(error) : error
         }
-        try link.exitPipeline()
-        if let fault { throw StorageError(fault) }
         if let misfit { throw misfit }
-        return changed
+        if let fault = progress.fault { throw error(fault, deadline: leaseDeadline ?? .now + .seconds(1)) }
     }
 
     /// Runs a command that takes no parameters and no transaction (CREATE DATABASE, VACUUM). Names in it are
@@ -196,18 +271,28 @@ public actor Connection {
             case .empty, .synchronised, .aborted, .fatal: break
             }
         }
-        if let fault {
-            if fault.sqlState.hasPrefix("57P") { link.markBroken() }
-            if fault.sqlState == "57014", ContinuousClock.now >= deadline { throw .timeout(.statement) }
-            throw StorageError(fault)
-        }
+        if let fault { throw error(fault, deadline: deadline) }
         return last
     }
 
-    var deadline: ContinuousClock.Instant { .now + statementTimeout + .seconds(1) }
+    /// Until when a statement that begins now may take.
+    var deadline: ContinuousClock.Instant {
+        let usual = ContinuousClock.now + statementTimeout + .seconds(1)
+        return leaseDeadline.map { min($0, usual) } ?? usual
+    }
+
+    /// The error of a failed statement, and what follows from it for the connection.
+    func error(_ fault: ServerFault, deadline: ContinuousClock.Instant) -> StorageError {
+        if fault.sqlState.hasPrefix("57P") { link?.markBroken() }
+        if fault.sqlState == "57014", ContinuousClock.now >= deadline { return .timeout(.statement) }
+        // A row without a partition: one that we knew was dropped meanwhile.
+        if fault.sqlState == "23514" { knownPartitions = [] }
+        return StorageError(fault)
+    }
 
     func usableLink() throws(StorageError) -> ServerLink {
         if interrupt.isRequested { throw .cancelled }
+        if let leaseDeadline, leaseDeadline <= .now { throw .timeout(.statement) }
         guard !isCopying else { throw .misuse("a statement while copying") }
         guard let link, !link.isBroken else { throw .unavailable("the connection to the server was lost") }
         return link
@@ -304,20 +389,29 @@ public actor Connection {
 
     // MARK: Leases, by the pool
 
-    /// Whether the connection is there and works, as far as its socket tells.
-    var isOpen: Bool { link?.checkIdle() ?? false }
+    /// Begins a lease of what there is: false when the connection has to be opened (again) first.
+    func lend(until deadline: ContinuousClock.Instant?) -> Bool {
+        isLent = true
+        leaseDeadline = deadline
+        guard let link, ContinuousClock.now < replaceAt else { return false }
+        // What its socket tells: the server may have gone away meanwhile.
+        return link.checkIdle()
+    }
 
-    /// Begins a lease: opens the connection if there is none that works.
+    /// Opens the connection.
     func open() throws(StorageError) {
         link = nil
         statements = StatementCache()
         copyTypes = [:]
         knownPartitions = []
         link = try ServerLink(configuration, interrupt: interrupt)
+        replaceAt = .now + configuration.maximumLifetime * Double.random(in: 0.9...1)
     }
 
     /// Ends a lease: leaves nothing of it behind.
     func reset() {
+        isLent = false
+        leaseDeadline = nil
         guard let link else { return }
         if !link.isBroken, link.isInTransaction { rollback() }
         if link.isBroken { self.link = nil }
@@ -325,6 +419,15 @@ public actor Connection {
 
     /// Closes the connection to the server; the next lease would open another.
     func disconnect() { link = nil }
+
+    /// Closes the connection whenever nobody has had it for `idleTimeout`.
+    nonisolated func closeWhenIdle() {
+        thread.whenIdle(for: configuration.idleTimeout) { [weak self] in
+            self?.assumeIsolated { connection in
+                if !connection.isLent { connection.disconnect() }
+            }
+        }
+    }
 
     /// The server's process for this connection; 0 when there is none.
     public var processIdentifier: Int32 { link?.processIdentifier ?? 0 }

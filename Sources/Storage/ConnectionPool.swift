@@ -13,6 +13,23 @@ public final class ConnectionPool: Sendable {
         var waiters: [UInt64: CheckedContinuation<Int, any Error>] = [:]
         /// What waiters were told before they had gone to sleep.
         var early: [UInt64: Result<Int, StorageError>] = [:]
+        var counts = PoolSnapshot.Counts()
+        /// Of those who wait.
+        var deadlines: [UInt64: ContinuousClock.Instant] = [:]
+        /// Until when the watcher of the deadlines sleeps; `nil` when there is none.
+        var watchedUntil: ContinuousClock.Instant?
+
+        /// Waiters whose deadline has passed, and when the watcher that woke up has to look again; `nil` ends it.
+        mutating func takeLate(
+            at now: ContinuousClock.Instant, watcher instant: ContinuousClock.Instant
+        ) -> (late: [UInt64], next: ContinuousClock.Instant?) {
+            let late = deadlines.filter { $0.value <= now }.map(\.key)
+            for waiter in late { deadlines[waiter] = nil }
+            // Another watcher, for an earlier deadline, has taken over.
+            guard watchedUntil == instant else { return (late, nil) }
+            watchedUntil = deadlines.values.min()
+            return (late, watchedUntil)
+        }
         /// Those who wait in `close` and `run`.
         var closing: [CheckedContinuation<Void, Never>] = []
 
@@ -20,6 +37,7 @@ public final class ConnectionPool: Sendable {
         mutating func take(
             _ waiter: UInt64, orKeep answer: Result<Int, StorageError>
         ) -> CheckedContinuation<Int, any Error>? {
+            deadlines[waiter] = nil
             if let continuation = waiters.removeValue(forKey: waiter) { return continuation }
             early[waiter] = answer
             return nil
@@ -35,12 +53,17 @@ public final class ConnectionPool: Sendable {
 
     public let configuration: StorageConfiguration
     let log: Logger
+    private let observer: (any PoolObserver)?
     private let shared: NIOLockedValueBox<Shared>
 
-    /// Makes no connection yet: the first comes with the first lease.
-    public init(_ configuration: StorageConfiguration, log: Logger = Logger(label: "storage")) {
+    /// Makes no connection yet: the first comes with the first lease. `observer` is told what happens, for metrics.
+    public init(
+        _ configuration: StorageConfiguration, log: Logger = Logger(label: "storage"),
+        observer: (any PoolObserver)? = nil
+    ) {
         self.configuration = configuration
         self.log = log
+        self.observer = observer
         shared = NIOLockedValueBox(
             Shared(
                 state: PoolState(
@@ -54,74 +77,135 @@ public final class ConnectionPool: Sendable {
     /// Lends a connection to `body`, which runs on the connection's own thread: statements inside are synchronous
     /// calls.
     ///
-    /// Throws `timeout(.acquire)`, `tooManyWaiters`, `closed`, `unavailable` and `rejected` before `body` begins, then
-    /// whatever it throws. When the task is cancelled the running statement is cancelled on the server.
+    /// Throws `timeout(.acquire)`, `tooManyWaiters`, `closed`, `unavailable`, `tooManyConnections`, `insecure` and
+    /// `rejected` before `body` begins, then whatever it throws. When the task is cancelled the running statement is
+    /// cancelled on the server; so it is at `deadline`, which holds for the wait and for all statements together.
     @discardableResult
     public func withConnection<R: Sendable>(
-        _ body: @Sendable (isolated Connection) async throws -> R
+        until deadline: ContinuousClock.Instant? = nil, _ body: @Sendable (isolated Connection) async throws -> R
     ) async throws -> R {
-        let (number, connection) = try await acquire()
+        let begin = ContinuousClock.now
+        let limit = min(begin + configuration.acquireTimeout, deadline ?? begin + configuration.acquireTimeout)
+        let number: Int
+        let connection: Connection
+        do {
+            (number, connection) = try await acquire(until: limit)
+        } catch {
+            count(error)
+            throw error
+        }
         let lease = connection.interrupt.beginLease()
         let outcome: Result<R, any Error>
+        let leasedAt = ContinuousClock.now
+        shared.withLockedValue {
+            $0.counts.leases += 1
+            $0.counts.waiting += leasedAt - begin
+        }
+        observer?.leased(after: leasedAt - begin)
         do {
             outcome = .success(
                 try await withTaskCancellationHandler {
-                    try await lend(connection, body)
+                    try await lend(number, connection, opening: limit, until: deadline, body)
                 } onCancel: {
                     connection.interrupt.request(lease: lease)
                 })
         } catch {
             outcome = .failure(error)
         }
-        // The link is clean again before anybody else can have it.
-        release(number)
+        let held = ContinuousClock.now - leasedAt
+        shared.withLockedValue { $0.counts.leased += held }
+        observer?.returned(after: held)
         return try outcome.get()
     }
 
     private func lend<R: Sendable>(
-        _ connection: isolated Connection, _ body: @Sendable (isolated Connection) async throws -> R
+        _ number: Int, _ connection: isolated Connection, opening limit: ContinuousClock.Instant,
+        until deadline: ContinuousClock.Instant?, _ body: @Sendable (isolated Connection) async throws -> R
     ) async throws -> R {
-        try open(connection)
-        defer { connection.reset() }
+        defer {
+            // The link is clean again before anybody else can have it; who waits is served before our caller goes on.
+            connection.reset()
+            release(number)
+        }
+        if !connection.lend(until: deadline) { try await open(connection, until: limit) }
         return try await body(connection)
     }
 
-    /// Opens the connection if it needs to be, unless an attempt failed a moment ago.
-    private func open(_ connection: isolated Connection) throws(StorageError) {
-        if connection.isOpen { return }
+    /// Opens the connection, unless an attempt failed a moment ago. A server that has none left is asked again until
+    /// `deadline`: as for a connection of ours, one waits.
+    private func open(_ connection: isolated Connection, until deadline: ContinuousClock.Instant) async throws {
         if let notBefore = shared.withLockedValue({ $0.pause.notBefore }), .now < notBefore {
-            throw .unavailable("the last connection attempt failed a moment ago")
+            throw StorageError.unavailable("the last connection attempt failed a moment ago")
         }
-        do {
-            try connection.open()
-            shared.withLockedValue { $0.pause.succeeded() }
-            log.debug("database connection opened")
-        } catch {
-            if case .unavailable = error { shared.withLockedValue { $0.pause.failed(at: .now) } }
-            log.debug("database connection failed", metadata: ["error": "\(error)"])
-            throw error
+        var pause = ReconnectPause(configuration.reconnectPause)
+        while true {
+            let begin = ContinuousClock.now
+            do {
+                try connection.open()
+                shared.withLockedValue {
+                    $0.pause.succeeded()
+                    $0.counts.opened += 1
+                }
+                observer?.opened(after: .now - begin)
+                log.debug("database connection opened")
+                return
+            } catch {
+                shared.withLockedValue {
+                    $0.counts.failedToOpen += 1
+                    if case .unavailable = error { $0.pause.failed(at: .now) }
+                }
+                observer?.failedToOpen(error)
+                log.debug("database connection failed", metadata: ["error": "\(error)"])
+                pause.failed(at: .now)
+                guard error == .tooManyConnections, let next = pause.notBefore, next < deadline else { throw error }
+                try await Self.sleep(until: next + configuration.reconnectPause.lowerBound * Double.random(in: 0...1))
+            }
         }
+    }
+
+    /// What the pool does now and has done so far.
+    public var snapshot: PoolSnapshot {
+        shared.withLockedValue { shared in
+            PoolSnapshot(
+                maximumConnections: shared.state.maximumConnections,
+                openConnections: shared.connections.values.count { $0.isConnected.withLockedValue { $0 } },
+                leasedConnections: shared.state.leasedCount, waitingCallers: shared.state.waiterCount,
+                counts: shared.counts)
+        }
+    }
+
+    private func count(_ error: any Error) {
+        shared.withLockedValue { shared in
+            switch error {
+            case StorageError.timeout(.acquire): shared.counts.timedOut += 1
+            case StorageError.tooManyWaiters: shared.counts.refused += 1
+            default: break
+            }
+        }
+        if let error = error as? StorageError { observer?.refused(error) }
     }
 
     /// Runs `body` in a transaction and repeats it, from its beginning, when it collides with others (40001, 40P01):
     /// at most `maximumTransactionTries` times, then `serializationFailure` is thrown. What `body` does outside the
-    /// database must bear repetition.
+    /// database must bear repetition; where it does not, `isRepeatable` is false.
     @discardableResult
     public func withTransaction<R: Sendable>(
-        isolation: IsolationLevel = .readCommitted, durability: Durability = .immediate,
-        _ body: @Sendable (isolated Connection) async throws -> R
+        isolation: IsolationLevel = .readCommitted, durability: Durability = .immediate, isRepeatable: Bool = true,
+        until deadline: ContinuousClock.Instant? = nil, _ body: @Sendable (isolated Connection) async throws -> R
     ) async throws -> R {
         var tries = 0
         while true {
             do {
-                return try await withConnection { connection in
+                return try await withConnection(until: deadline) { connection in
                     try await connection.transaction(isolation: isolation, durability: durability, body)
                 }
             } catch StorageError.serializationFailure {
                 tries += 1
-                guard tries < configuration.maximumTransactionTries else {
+                guard isRepeatable, tries < configuration.maximumTransactionTries else {
                     throw StorageError.serializationFailure(tries: tries)
                 }
+                shared.withLockedValue { $0.counts.repeatedTransactions += 1 }
+                observer?.repeatsTransaction()
                 // A random pause, so that the two that collided do not meet again.
                 let ceiling = min(100.0, 2.0 * Double(1 << min(tries, 6)))
                 try await Self.sleep(until: .now + .milliseconds(Double.random(in: 0...ceiling)))
@@ -202,13 +286,13 @@ public final class ConnectionPool: Sendable {
 
     // MARK: Leases
 
-    private func acquire() async throws -> (Int, Connection) {
+    private func acquire(until deadline: ContinuousClock.Instant) async throws -> (Int, Connection) {
         if Task.isCancelled { throw StorageError.cancelled }
         let number: Int
         switch shared.withLockedValue({ $0.state.acquire() }) {
         case .lease(let free): number = free
         case .refuse(let error): throw error
-        case .wait(let waiter): number = try await wait(waiter)
+        case .wait(let waiter): number = try await wait(waiter, until: deadline)
         }
         do {
             return (number, try connection(number))
@@ -218,21 +302,43 @@ public final class ConnectionPool: Sendable {
         }
     }
 
-    /// Waits to be served, until the deadline or cancellation: the slow way, taken only when all connections are busy.
-    private func wait(_ waiter: UInt64) async throws -> Int {
+    /// Waits to be served, until the deadline or cancellation.
+    private func wait(_ waiter: UInt64, until deadline: ContinuousClock.Instant) async throws -> Int {
         try await withTaskCancellationHandler {
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                group.addTask {
-                    // Cancelled, and so without effect, once the waiter is served.
-                    try await Task.sleep(for: self.configuration.acquireTimeout)
-                    self.refuse(waiter, .timeout(.acquire))
-                }
-                defer { group.cancelAll() }
-                return try await self.served(waiter)
-            }
+            watch(waiter, until: deadline)
+            return try await served(waiter)
         } onCancel: {
             refuse(waiter, .cancelled)
         }
+    }
+
+    /// Has the waiter refused at its deadline. One task watches all deadlines: a timer for every waiter would cost more
+    /// than most statements. It ends when nobody waits, and nothing depends on when.
+    private func watch(_ waiter: UInt64, until deadline: ContinuousClock.Instant) {
+        let mustStart = shared.withLockedValue { shared in
+            // It may have been served already.
+            guard shared.state.isWaiting(waiter) else { return false }
+            shared.deadlines[waiter] = deadline
+            // A watcher that sleeps until later than this deadline is left to its own; another one begins.
+            guard shared.watchedUntil.map({ deadline < $0 }) ?? true else { return false }
+            shared.watchedUntil = deadline
+            return true
+        }
+        guard mustStart else { return }
+        Task { [weak self] in
+            var next: ContinuousClock.Instant? = deadline
+            while let instant = next {
+                do { try await Task.sleep(until: instant, clock: .continuous) } catch { return }
+                next = self?.refuseLate(watcher: instant)
+            }
+        }
+    }
+
+    /// Refuses those whose deadline has passed; returns when to look again.
+    private func refuseLate(watcher instant: ContinuousClock.Instant) -> ContinuousClock.Instant? {
+        let (late, next) = shared.withLockedValue { $0.takeLate(at: .now, watcher: instant) }
+        for waiter in late { refuse(waiter, .timeout(.acquire)) }
+        return next
     }
 
     private func served(_ waiter: UInt64) async throws -> Int {
@@ -268,6 +374,7 @@ public final class ConnectionPool: Sendable {
         if let known = shared.withLockedValue({ $0.connections[number] }) { return known }
         // Nobody else holds this number: it can't be made twice.
         let made = try Connection(configuration)
+        made.closeWhenIdle()
         shared.withLockedValue { $0.connections[number] = made }
         return made
     }

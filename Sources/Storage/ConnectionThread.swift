@@ -1,3 +1,4 @@
+internal import Dispatch
 internal import Glibc
 internal import NIOConcurrencyHelpers
 
@@ -10,15 +11,16 @@ final class ConnectionThread: SerialExecutor {
         var jobs: [UnownedJob] = []
         var isSleeping = false
         var isStopped = false
+        /// Called on the thread after this long without work.
+        var idle: (milliseconds: Int64, call: @Sendable () -> Void)?
     }
 
     private let queue = NIOLockedValueBox(Queue())
-    private let wakeUp: WakePipe
+    private let wakeUp = DispatchSemaphore(value: 0)
     private let identity = NIOLockedValueBox<pthread_t?>(nil)
 
-    /// Throws `outOfMemory` when the process has no file descriptor or thread left.
+    /// Throws `outOfMemory` when the process has no thread left.
     init() throws(StorageError) {
-        wakeUp = try WakePipe()
         var thread = pthread_t()
         let context = unsafe Unmanaged.passRetained(self).toOpaque()
         let failure = unsafe pthread_create(
@@ -53,7 +55,13 @@ final class ConnectionThread: SerialExecutor {
             $0.isStopped = true
             $0.isSleeping = false
         }
+        // One signal too many only makes the thread look once more.
         wakeUp.signal()
+    }
+
+    /// From now on, calls back on the thread, between two pieces of work, whenever there was none for this long.
+    func whenIdle(for duration: Duration, _ call: @escaping @Sendable () -> Void) {
+        queue.withLockedValue { $0.idle = (duration.milliseconds, call) }
     }
 
     func isIsolatingCurrentContext() -> Bool? { identity.withLockedValue { $0 } == pthread_self() }
@@ -76,7 +84,11 @@ final class ConnectionThread: SerialExecutor {
                 continue
             }
             if isStopped { return }
-            wakeUp.sleep()
+            guard let idle = queue.withLockedValue({ $0.idle }) else {
+                wakeUp.wait()
+                continue
+            }
+            if wakeUp.wait(timeout: .now() + .milliseconds(Int(idle.milliseconds))) == .timedOut { idle.call() }
         }
     }
 }

@@ -39,7 +39,7 @@ public actor EmbeddedCluster {
     public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe thread.asUnownedSerialExecutor() }
 
     static let role = "vomma"
-    private static let port = "5432"
+    static let defaultPort = "5432"
 
     public init(_ configuration: Configuration) throws(StorageError) {
         self.configuration = configuration
@@ -130,6 +130,8 @@ public actor EmbeddedCluster {
         /// The folder from the root, links resolved.
         let folder: String
         let socketFolder: String
+        /// Names the socket; of TCP only where `settings` make the server listen.
+        var port: String { configuration.settings["port"] ?? EmbeddedCluster.defaultPort }
         /// Root only: who the server runs as.
         let user: (name: String, user: UInt32, group: UInt32)?
 
@@ -174,7 +176,7 @@ public actor EmbeddedCluster {
         /// named by a hash (FNV-1a) of the folder.
         private static func socketFolder(for folder: String) -> String {
             let own = folder + "/server/run"
-            if own.utf8.count + "/.s.PGSQL.5432.lock".utf8.count <= 107 { return own }
+            if own.utf8.count + "/.s.PGSQL.65535.lock".utf8.count <= 107 { return own }
             var hash: UInt64 = 0xCBF2_9CE4_8422_2325
             for byte in folder.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
             return "/tmp/vomma-" + String(hash, radix: 16)

@@ -27,6 +27,8 @@ struct PoolState {
     }
 
     var leasedCount: Int { leased.count }
+    /// Newest first, as it is mostly asked of the newest.
+    func isWaiting(_ waiter: UInt64) -> Bool { waiters.last == waiter || waiters.contains(waiter) }
     var waiterCount: Int { waiters.count }
 
     mutating func acquire() -> Answer {

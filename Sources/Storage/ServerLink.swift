@@ -152,7 +152,18 @@ internal import Glibc
     /// From now on statements are sent without waiting for each answer.
     func enterPipeline() throws(StorageError) { try sent(unsafe PQenterPipelineMode(handle)) }
     func sendSynchronisation() throws(StorageError) { try sent(unsafe PQpipelineSync(handle)) }
+    /// A statement that fails wherever it runs: it takes what was sent before it in the pipeline with it.
+    func sendFailure() throws(StorageError) {
+        try sent(unsafe PQsendQueryParams(handle, "given up by the client", 0, nil, nil, nil, nil, 1))
+    }
     func exitPipeline() throws(StorageError) { try sent(unsafe PQexitPipelineMode(handle)) }
+
+    /// The error of a statement outside of a transaction that was sent: when the connection broke before its answer,
+    /// nobody knows whether it has run.
+    func unknownIfLost(_ error: StorageError) -> StorageError {
+        guard isBroken, case .unavailable(let reason) = error else { return error }
+        return .outcomeUnknown(reason)
+    }
 
     private func sent(_ success: CInt) throws(StorageError) {
         guard success == 1 else {
@@ -203,10 +214,14 @@ internal import Glibc
         }
     }
 
-    /// The next answer that has arrived, without waiting: `.some(nil)` ends the answers of one statement of a pipeline,
-    /// `nil` says that there is none yet.
-    func takeAnswer(sql: String) throws(StorageError) -> ServerAnswer?? {
+    /// Reads what has arrived, without waiting.
+    func readAvailable() throws(StorageError) {
         guard unsafe PQconsumeInput(handle) == 1 else { throw lost() }
+    }
+
+    /// The next answer of those read: `.some(nil)` ends the answers of one statement of a pipeline, `nil` says that
+    /// there is none yet.
+    func takeAnswer(sql: String) throws(StorageError) -> ServerAnswer?? {
         guard unsafe PQisBusy(handle) == 0 else { return nil }
         guard let result = unsafe PQgetResult(handle) else { return .some(nil) }
         let answer = unsafe ServerAnswer.take(result, sql: sql)
@@ -248,14 +263,14 @@ internal import Glibc
     /// The next piece of a COPY from the server, lent to `body`; false at its end, where `nextAnswer` says how it
     /// ended. Nothing is read while `body` is at work: the server waits.
     func takeCopy(
-        until deadline: ContinuousClock.Instant, _ body: (UnsafeRawBufferPointer) throws(StorageError) -> Void
+        until deadline: ContinuousClock.Instant, _ body: (RawSpan) -> Void
     ) throws(StorageError) -> Bool {
         while true {
             var piece: UnsafeMutablePointer<CChar>?
             let count = unsafe PQgetCopyData(handle, &piece, 1)
-            if count > 0 {
-                defer { unsafe PQfreemem(piece) }
-                try unsafe body(UnsafeRawBufferPointer(start: piece, count: Int(count)))
+            if count > 0, let piece = unsafe piece {
+                unsafe body(RawSpan(_unsafeStart: piece, byteCount: Int(count)))
+                unsafe PQfreemem(piece)
                 return true
             }
             switch count {

@@ -23,6 +23,11 @@ public struct StorageConfiguration: Sendable, Equatable {
     public var maximumTransactionTries = 10
     /// Prepared statements kept a connection, the least recently used is dropped. Default 256.
     public var maximumPreparedStatements = 256
+    /// After this long without a lease a connection is closed; the next lease opens another. Default 10 min.
+    public var idleTimeout: Duration = .seconds(600)
+    /// A connection this old is replaced at its next lease, so that servers behind a balancer and changed settings are
+    /// found; up to a tenth is taken off at random, so that not all go at once. Default 1 h.
+    public var maximumLifetime: Duration = .seconds(3600)
     /// Shown in `pg_stat_activity`. Default `vomma`.
     public var applicationName = "vomma"
 

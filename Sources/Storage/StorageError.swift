@@ -13,8 +13,8 @@ public enum StorageError: Error, Sendable, Equatable {
     case tooManyConnections
     /// No server could be reached, or it went away before the work was committed. Retry later (`pool.retrying`).
     case unavailable(String)
-    /// The connection broke during COMMIT: the work is either entirely stored or not at all. Repeat it if it is
-    /// idempotent, as every write of this project is.
+    /// The connection broke before the answer to a COMMIT, or to a statement outside of a transaction: the work is
+    /// either entirely stored or not at all. Repeat it if it is idempotent, as every write of this project is.
     case outcomeUnknown(String)
     /// A deadline passed. `acquire`: all connections stayed busy; `statement`: the server or the network was too slow.
     case timeout(Deadline)
@@ -99,6 +99,9 @@ public struct ServerFault: Sendable, Equatable {
     public var table: String?
     /// The statement that failed; empty where it is not known.
     public var sql: String
+    /// Its place in the batch that was sent, from 0; as many as there are statements where the commit failed. `nil`
+    /// where it was sent alone.
+    public var statementIndex: Int?
 }
 
 extension StorageError {
@@ -139,7 +142,7 @@ extension StorageError: CustomStringConvertible, CustomDebugStringConvertible {
         case .insecure(let reason): "no trusted connection to the database: \(reason)"
         case .tooManyConnections: "the server has no connection left (53300)"
         case .unavailable(let reason): "database unavailable: \(reason)"
-        case .outcomeUnknown(let reason): "connection lost during commit, outcome unknown: \(reason)"
+        case .outcomeUnknown(let reason): "connection lost before the answer, outcome unknown: \(reason)"
         case .timeout(.acquire): "no database connection became free in time"
         case .timeout(.statement): "statement ran out of time"
         case .tooManyWaiters(let limit): "more than \(limit) callers wait for a database connection"

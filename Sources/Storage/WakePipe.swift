@@ -1,6 +1,6 @@
 internal import Glibc
 
-/// A pipe that wakes up a thread which sleeps in `read` or `poll`: at most a few bytes are ever in it.
+/// A pipe that wakes up a thread which sleeps in `poll`: at most a few bytes are ever in it.
 final class WakePipe: Sendable {
     /// What the sleeper reads or polls.
     let readEnd: CInt
@@ -29,13 +29,7 @@ final class WakePipe: Sendable {
         unsafe _ = write(writeEnd, &byte, 1)
     }
 
-    /// Sleeps until signalled, and takes all signals.
-    func sleep() {
-        var descriptor = pollfd(fd: readEnd, events: Int16(POLLIN), revents: 0)
-        unsafe _ = poll(&descriptor, 1, -1)
-        drain()
-    }
-
+    /// Takes all signals.
     func drain() {
         var bytes = (UInt64(0), UInt64(0))
         unsafe _ = withUnsafeMutableBytes(of: &bytes) { unsafe read(readEnd, $0.baseAddress, $0.count) }

@@ -16,6 +16,7 @@ struct MarketGatewayDefinition: ServiceDefinition {
         // Reading files, simulating and building surfaces compute: not on the event loops.
         return ServiceParts(
             rpc: [GatewayServer(pool: pool, loader: HistoryLoader(pool: pool), streams: streams)],
+            background: [RetentionTask(pool, log: environment.log)],
             execution: .sharedPool)
     }
 }

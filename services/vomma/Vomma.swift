@@ -13,7 +13,7 @@ struct Vomma: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            RunCommand.self, MigrateCommand.self, TrainCommand.self, BacktestCommand.self, ReportCommand.self,
-            StatusCommand.self, CallCommand.self,
+            RunCommand.self, MigrateCommand.self, RetentionCommand.self, TrainCommand.self, BacktestCommand.self,
+            ReportCommand.self, StatusCommand.self, CallCommand.self,
         ])
 }
