@@ -24,7 +24,7 @@ if [ -n "$missing" ]; then
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing
 fi
 
-$swift build -c release --product rpc-bench-server 2>&1 | tail -n 1
+$swift build -c release --static-swift-stdlib --product rpc-bench-server 2>&1 | tail -n 1
 gcc -O2 -o "$folder/load" benchmarks/rpc/load.c
 servers=("ours=.build/release/rpc-bench-server")
 case " $peers " in *" cpp "*)

@@ -3,7 +3,7 @@
 # the pool against psycopg 3 (PyPI's binary build, with its C core) and its pool. One private PostgreSQL with fsync on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-swift build -c release --product storage-bench 2>&1 | tail -1
+swift build -c release --static-swift-stdlib --product storage-bench 2>&1 | tail -1
 folder=$(mktemp -d)
 # Run by root, PostgreSQL runs as another user, who has to be able to enter.
 chmod 711 "$folder"

@@ -10,7 +10,7 @@ bound=30000
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
-[ -n "${RPC_BENCH_BUILT:-}" ] || ${SWIFT:-swift} build -c release --product rpc-bench-server >&2
+[ -n "${RPC_BENCH_BUILT:-}" ] || ${SWIFT:-swift} build -c release --static-swift-stdlib --product rpc-bench-server >&2
 gcc -O2 -o "$folder/load" benchmarks/rpc/load.c
 # valgrind 3.19 cannot read Swift's DWARF 5.
 strip -g -o "$folder/server" .build/release/rpc-bench-server
