@@ -52,14 +52,14 @@ import VommaProto
         switch leaving {
         case .crash:
             let running = Task { try await worker.run() }
-            try await market.wait(until: "progress > 0.4 AND checkpoint IS NOT NULL", id)
+            try await market.wait(until: "progress > 0 AND checkpoint IS NOT NULL", id)
             running.cancel()
             _ = await running.result
             #expect(try await market.job(id).state == .running)
         case .shutdown:
             let group = ServiceGroup(services: [worker], logger: TestMarket.silent)
             let running = Task { try await group.run() }
-            try await market.wait(until: "progress > 0.4", id)
+            try await market.wait(until: "progress > 0", id)
             await group.triggerGracefulShutdown()
             try await running.value
             let job = try await market.job(id)
