@@ -25,6 +25,8 @@ private func exchange(
 ) async throws -> Result<String, RPCStatus> {
     try await withServer([echo, whoAmI], configure: { $0.tls = server }) { running, _ in
         var configuration = RPCChannelConfiguration()
+        // A busy machine takes its time for a handshake.
+        configuration.connectTimeout = .seconds(60)
         configuration.tls = client
         let channel = RPCChannel(
             host: host, port: try await running.boundPort, configuration: configuration, log: quiet)
