@@ -23,7 +23,7 @@ public struct RetentionTask: Service {
                         log.info("dropped by retention", metadata: ["what": "\(dropped)"])
                     }
                 } catch {
-                    log.info("retention is to be tried again", metadata: ["error": "\(error)"])
+                    log.warning("retention is to be tried again", metadata: ["error": "\(error)"])
                 }
                 do { try await Task.sleep(for: interval) } catch { return }
             }
