@@ -195,8 +195,8 @@ let package = Package(
         .testTarget(
             name: "PeerTests",
             dependencies: [
-                "ChildProcesses", "InteropService", "Kernels", "Policies", "RPC", "Storage", "TestKit", "VommaProto",
-                "heston-inverter-service", "policy-service", "vomma", logging,
+                "ChildProcesses", "InteropService", "Kernels", "Policies", "RPC", "Regimes", "Storage", "TestKit",
+                "VommaProto", "heston-inverter-service", "policy-service", "regime-sentiment-service", "vomma", logging,
             ],
             swiftSettings: strict),
         .testTarget(name: "TidyTests", swiftSettings: strict),

@@ -2,11 +2,12 @@ import ChildProcesses
 import Foundation
 import Kernels
 import Policies
+import Regimes
 import Storage
 import TestKit
 import Testing
 
-/// Foreign inference clients from PyPI judge heston-inverter-service and policy-service.
+/// Foreign inference clients from PyPI judge every service that has a model.
 @Suite(.timeLimit(.minutes(5)))
 struct InferenceClientTests {
     private static let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized
@@ -33,17 +34,21 @@ struct InferenceClientTests {
     func inference() async throws {
         let python = try #require(await Self.python.value)
         let database = try await TestCluster.shared.database()
-        try await Self.promotePolicy(database)
+        try await Self.promoteModels(database)
         let heston = try ServiceUnderTest("heston-inverter-service")
         let policy = try ServiceUnderTest("policy-service", environment: ["VOMMA_DATABASE_URL": database.url])
-        let ports = [try await heston.port(), try await policy.port()]
-        try await policy.logged("model swapped in")
+        let regimes = try ServiceUnderTest(
+            "regime-sentiment-service", environment: ["VOMMA_DATABASE_URL": database.url])
+        let services = [heston, policy, regimes]
+        var ports: [Int] = []
+        for service in services { ports.append(try await service.port()) }
+        for service in [policy, regimes] { try await service.logged("model swapped in") }
         let (exitCode, output) = try await ChildProcess.run(
             python, [Self.root.appending(path: "Tests/Peers/inference_client.py").path] + ports.map(String.init),
             environment: Self.environment)
         #expect(exitCode == 0, "\(output)")
         // The client's own words, so that one that checks nothing cannot pass.
-        #expect(output.split(separator: "\n").count { $0.hasPrefix("ok ") } > 45, "\(output)")
+        #expect(output.split(separator: "\n").count { $0.hasPrefix("ok ") } > 60, "\(output)")
 
         // The example of docs/python.md, against the same service.
         let document = try String(contentsOf: Self.root.appending(path: "docs/python.md"), encoding: .utf8)
@@ -59,15 +64,16 @@ struct InferenceClientTests {
             #expect(document.contains("    \(line)\n"), "docs/python.md does not print “\(line)”")
         }
         #expect(words.contains("16.070154917029"))
-        for service in [heston, policy] { service.closeInput() }
-        for service in [heston, policy] {
+        for service in services { service.closeInput() }
+        for service in services {
             let end = await service.end()
             #expect(end.exitCode == 0, "\(end.output)")
         }
     }
 
-    /// Two versions of an untrained policy with 2 × 3 inputs a state; the second is live.
-    private static func promotePolicy(_ database: StorageConfiguration) async throws {
+    /// Two versions of an untrained policy with 2 × 3 inputs a state, of which the second is live, and a regime model
+    /// of two states and one column.
+    private static func promoteModels(_ database: StorageConfiguration) async throws {
         let pool = ConnectionPool(database)
         var random = RandomGenerator(seed: 5)
         let architecture = MLPPolicy.Architecture(
@@ -81,6 +87,12 @@ struct InferenceClientTests {
                     name: "policy", kind: "mlp", checkpoint: checkpoint, schemaVersion: "schema", normaliserID: "norm",
                     on: connection)
             }
+            let regimes = try GaussianHMM(
+                covariance: .diagonal, initial: [0.5, 0.5], transition: [0.9, 0.1, 0.2, 0.8], means: [0, 0],
+                covariances: [1, 9], dimension: 1)
+            _ = try ModelRepository.register(
+                name: "regime", kind: "hmm", checkpoint: regimes.serialised, on: connection)
+            try ModelRepository.promote("regime", version: 1, on: connection)
             try ModelRepository.promote("policy", version: 1, on: connection)
             try ModelRepository.promote("policy", version: 2, on: connection)
         }

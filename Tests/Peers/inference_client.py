@@ -1,9 +1,11 @@
-"""Judges heston-inverter-service and policy-service by tritonclient, grpcio-health-checking and grpcio-reflection.
+"""Judges heston-inverter-service, policy-service and regime-sentiment-service by tritonclient, grpcio-health-checking
+and grpcio-reflection.
 
-    python inference_client.py HESTON-PORT POLICY-PORT
+    python inference_client.py HESTON-PORT POLICY-PORT REGIME-PORT
 
 In the environment that make-venv.sh makes. The policy has a window of 2 and 3 features, and is live as version 2 of
-`policy`. Prints one line a check, and exits 1 if one fails.
+`policy`; the regime model has two states and one column, and is live as version 1 of `regime`. Prints one line a
+check, and exits 1 if one fails.
 """
 
 import sys
@@ -185,6 +187,42 @@ def policy(port):
     check("a state that is not finite is refused", ended == "StatusCode.INVALID_ARGUMENT" and "batch 1" in text, text)
 
 
+def regimes(port):
+    client = triton.InferenceServerClient(f"127.0.0.1:{port}")
+    call = common("regime-sentiment-service", port, client, ["regime", "sentiment"])
+
+    observations = np.array([[0.1], [-0.4], [7.0], [-5.0], [0.2]])
+    expected = call("vomma.v1.RegimeSentiment/FilterRegime", observations=observations.ravel())
+    answer = client.infer("regime", [tensor("observations", observations)], client_timeout=60)
+    posteriors = answer.as_numpy("posteriors")
+    check("posteriors are FilterRegime's, to the bit", (posteriors.ravel() == np.array(expected.posteriors)).all())
+    check("each row adds up to 1", np.abs(posteriors.sum(axis=1) - 1).max() < 1e-12)
+    check("a large move is the wilder state's", posteriors[2, 1] > 0.99 and posteriors[0, 1] < 0.5, posteriors[2, 1])
+    rest = client.infer(
+        "regime", [tensor("observations", observations[3:]), tensor("posterior", posteriors[2])], client_timeout=60)
+    check("it goes on from a posterior, to the bit", (rest.as_numpy("posteriors") == posteriors[3:]).all())
+    observations[1, 0] = np.nan
+    ended, text = refusal(lambda: client.infer("regime", [tensor("observations", observations)], client_timeout=60))
+    check("an observation that is not finite is refused", ended == "StatusCode.INVALID_ARGUMENT", text)
+    ended, text = refusal(lambda: client.infer("regime", [tensor("observations", np.ones((2, 3)))], client_timeout=60))
+    check("observations of three columns are refused", ended == "StatusCode.INVALID_ARGUMENT", text)
+
+    texts = ["to the moon, very bullish", "crash, dump and panic", "", "naïve café ₿"]
+    scored = call("vomma.v1.RegimeSentiment/ScoreText", messages=[dict(text=text) for text in texts])
+    sentiment = client.infer(
+        "sentiment", [tensor("text", np.array([text.encode() for text in texts], dtype=object))], client_timeout=60)
+    same = all(
+        sentiment.as_numpy(name)[row] == getattr(scored.scores[row], name)
+        for row in range(len(texts)) for name in ("score", "bearish", "neutral", "bullish"))
+    check("sentiment is ScoreText's, to the bit", same)
+    scores = sentiment.as_numpy("score")
+    check("and has the sign it should have", bool(scores[0] > 0 > scores[1]), list(scores[:2]))
+    ended, text = refusal(lambda: client.infer(
+        "sentiment", [tensor("text", np.array([b"\xff"], dtype=object))], client_timeout=60))
+    check("a text that is not UTF-8 is refused", ended == "StatusCode.INVALID_ARGUMENT" and "0" in text, text)
+
+
 heston(int(sys.argv[1]))
 policy(int(sys.argv[2]))
+regimes(int(sys.argv[3]))
 sys.exit(1 if failures else 0)
