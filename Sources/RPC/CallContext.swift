@@ -13,8 +13,6 @@ public struct CallContext: Sendable {
     public let peer: String
     /// Who the client is, by its certificate; `nil` unless the server demands one (mutual TLS).
     public let identity: PeerIdentity?
-    /// Who calls, by what an interceptor has verified: the name of a token. Set by interceptors.
-    public var caller: String?
     /// The call's place in a distributed trace; `nil` without `ServerTracing`.
     public var trace: TraceContext?
     private var values: [ObjectIdentifier: any Sendable] = [:]

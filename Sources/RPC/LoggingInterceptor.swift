@@ -24,7 +24,6 @@ public struct ServerLogging: ServerInterceptor, ServerCallHooks {
             "responses": "\(summary.traffic.responseCount)",
         ]
         if !status.message.isEmpty { metadata["message"] = "\(status.message)" }
-        if let caller = context.caller { metadata["caller"] = "\(caller)" }
         if let trace = context.trace {
             metadata["trace"] = "\(trace.traceIDText)"
             metadata["span"] = "\(trace.spanIDText)"

@@ -79,6 +79,8 @@ extension RPCChannel {
         configuration.refreshInterval = .milliseconds(10)
         configuration.initialBackoff = .milliseconds(1)
         configuration.maxBackoff = .milliseconds(5)
+        // A busy machine takes its time.
+        configuration.connectTimeout = .seconds(60)
         configure(&configuration)
         self.init([Address(host: "replicas", port: port)], configuration: configuration, resolver: resolver, log: quiet)
     }
@@ -105,7 +107,9 @@ extension RPCChannel {
     func severalAddresses() async throws {
         let replica = try await Replica("127.0.0.2")
         let addresses = [Address(host: "127.0.0.1", port: replica.port), Address(host: "127.0.0.2", port: replica.port)]
-        let channel = RPCChannel(addresses, log: quiet)
+        var configuration = RPCChannelConfiguration()
+        configuration.connectTimeout = .seconds(60)
+        let channel = RPCChannel(addresses, configuration: configuration, log: quiet)
         #expect(await who(channel) == .success("127.0.0.2"))
         try await replica.stop()
         var answer = await who(channel)
