@@ -54,7 +54,7 @@ func service(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
 /// are a module of tests: libFuzzer brings what only its own build can link.
 let isFuzzing = Context.environment["VOMMA_FUZZ"] != nil
 let fuzzed: [Target.Dependency] = [
-    "DynamicMessages", "MarketData", "NeuralNetworks", "RPC", "Storage", "VommaProto", logging, nio, nioEmbedded,
+    "Compression", "DynamicMessages", "MarketData", "NeuralNetworks", "RPC", "Storage", "VommaProto", logging, nio, nioEmbedded,
 ]
 let fuzzer: Target =
     isFuzzing
@@ -88,7 +88,8 @@ let package = Package(
 
         // Domain.
         module("Kernels", ["COpenBLAS"]),
-        module("MarketData", ["Kernels", "CZlib"]),
+        module("Compression", ["CZlib"]),
+        module("MarketData", ["Kernels", "Compression"]),
         module("Heston", ["Kernels", "MarketData"]),
         module("Simulation", ["Kernels", "MarketData", "Heston"]),
         module("Regimes", ["Kernels"]),
@@ -106,7 +107,7 @@ let package = Package(
         module("ChildProcesses", ["CSpawn", nioLocks]),
         module("Telemetry", [metrics, nio, nioPosix, nioLocks, nioHTTP1, logging]),
         module(
-            "RPC", ["CNGHTTP2", "Telemetry", metrics, nio, nioPosix, nioLocks, nioSSL, nioTLS, logging]),
+            "RPC", ["CNGHTTP2", "Compression", "Telemetry", metrics, nio, nioPosix, nioLocks, nioSSL, nioTLS, logging]),
         module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
         .executableTarget(
             name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),
@@ -143,7 +144,7 @@ let package = Package(
         .executableTarget(
             name: "rpc-testbed",
             dependencies: [
-                "ChildProcesses", "InteropService", "RPC", "VommaProto", argumentParser, logging, nio, nioPosix,
+                "ChildProcesses", "Compression", "InteropService", "RPC", "VommaProto", argumentParser, logging, nio, nioPosix,
                 nioLocks, signals,
             ],
             path: "Tests/Testbed", swiftSettings: strict),
@@ -158,6 +159,7 @@ let package = Package(
 
         // Tests.
         tests("ChildProcesses"),
+        tests("Compression"),
         tests("Contract", ["Kernels", "MarketData", "Storage", "Trading", "VommaProto"]),
         tests("DynamicMessages", ["Kernels", "RPC", "ServiceKit", "VommaProto", logging], golden: ["Golden"]),
         tests("Features", ["Indicators", "Kernels", "MarketData"]),
@@ -171,7 +173,7 @@ let package = Package(
         tests(
             "RPC",
             [
-                "ChildProcesses", "InteropService", "LocalStack", "Telemetry", "TestKit", metrics, nio, nioPosix, nioLocks,
+                "ChildProcesses", "Compression", "InteropService", "LocalStack", "Telemetry", "TestKit", metrics, nio, nioPosix, nioLocks,
                 nioSSL, logging,
             ]),
         tests("Regimes", ["Kernels", "MarketData"]),
@@ -195,8 +197,8 @@ let package = Package(
         .testTarget(
             name: "PeerTests",
             dependencies: [
-                "ChildProcesses", "InteropService", "Kernels", "Policies", "RPC", "Regimes", "Storage", "TestKit",
-                "VommaProto", "heston-inverter-service", "policy-service", "regime-sentiment-service", "vomma", logging,
+                "ChildProcesses", "InteropService", "Kernels", "Policies", "RPC", "Regimes", "ServiceKit", "Storage",
+                "TestKit", "VommaProto", "heston-inverter-service", "policy-service", "regime-sentiment-service", "vomma", logging,
             ],
             swiftSettings: strict),
         .testTarget(name: "TidyTests", swiftSettings: strict),

@@ -1,3 +1,4 @@
+internal import Compression
 internal import Kernels
 
 /// Where rows come from: a file, plain or gzip, or bytes in memory.
@@ -23,6 +24,7 @@ struct LineReader: ~Copyable {
     static let maximumLineBytes = 1 << 18
 
     private var file: GzipReader?
+    private let path: String
     private var buffer: [UInt8]
     private var start = 0
     private var end: Int
@@ -31,12 +33,18 @@ struct LineReader: ~Copyable {
     init(_ source: RowSource) throws(MarketDataError) {
         switch source {
         case .file(let path):
-            file = try GzipReader(path: path)
+            do throws(GzipFileError) {
+                file = try GzipReader(path: path)
+            } catch {
+                throw MarketDataError(error, path: path)
+            }
+            self.path = path
             buffer = [UInt8](repeating: 0, count: 2 * Self.maximumLineBytes)
             end = 0
             isAtEnd = false
         case .bytes(let bytes):
             file = nil
+            path = source.name
             buffer = bytes
             end = bytes.count
             isAtEnd = true
@@ -124,7 +132,12 @@ struct LineReader: ~Copyable {
             end -= start
             start = 0
         }
-        let count = try file?.read(into: &buffer, from: end) ?? 0
+        let count: Int
+        do throws(GzipFileError) {
+            count = try file?.read(into: &buffer, from: end) ?? 0
+        } catch {
+            throw MarketDataError(error, path: path)
+        }
         end += count
         if count == 0 { isAtEnd = true }
     }
@@ -141,5 +154,14 @@ struct LineReader: ~Copyable {
     /// The range of a line without a carriage return at its end.
     private func trimmed(_ from: Int, _ to: Int) -> Range<Int> {
         from..<(to > from && buffer[to - 1] == UInt8(ascii: "\r") ? to - 1 : to)
+    }
+}
+
+extension MarketDataError {
+    fileprivate init(_ error: GzipFileError, path: String) {
+        switch error {
+        case .cannotOpen(let reason): self = .cannotOpen(path: path, reason: reason)
+        case .damaged(let reason): self = .corruptFile(path: path, reason: reason)
+        }
     }
 }

@@ -1,3 +1,4 @@
+internal import Compression
 internal import NIOCore
 
 /// One call on the client: from waiting for a connection to its status.
@@ -27,6 +28,7 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     private var isCommitted = false
     private var requestsEnded = false
     private let streamsRequests: Bool
+    private let compression: MessageCompression
     /// Place among the calls that wait for a connection.
     var waitingKey: Int?
     /// The transport's count of failures when the wait began.
@@ -60,6 +62,7 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         self.path = path
         self.request = request
         self.options = options
+        compression = options.compression ?? transport.configuration.compression
         self.transport = transport
         streamsRequests = request == nil
         retries = options.retry.map { RetryState($0) }
@@ -155,7 +158,8 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         let timeout = deadline.map { ContinuousClock.now.duration(to: $0) }
         let headers = GRPCHeaders.request(
             path: path, scheme: connection.isSecure ? "https" : "http", authority: connection.authority,
-            timeout: timeout, previousAttempts: retries?.retryCount ?? 0, outgoing.metadata)
+            timeout: timeout, previousAttempts: retries?.retryCount ?? 0, isGzip: compression != .identity,
+            outgoing.metadata)
         guard let stream = connection.open(headers, self) else { return }
         self.connection = connection
         self.stream = stream
@@ -170,9 +174,11 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     private func send(
         _ message: [UInt8], _ connection: ClientConnection, _ stream: HTTP2Session.StreamReference
     ) {
+        let compressed = message.count >= compression.fromByteCount ? Gzip.compressed(message) : nil
+        let sent = compressed ?? message
         traffic.requestCount += 1
-        traffic.requestByteCount += message.count
-        connection.session.enqueue(stream, HTTP2Session.Chunk(message: message))
+        traffic.requestByteCount += sent.count
+        connection.session.enqueue(stream, HTTP2Session.Chunk(message: sent, isCompressed: compressed != nil))
     }
 
     func receiveHeaders(_ headers: HeaderFields, _ block: HTTP2Session.HeaderBlock) {
@@ -185,6 +191,7 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         case .nothing: break
         case .initialMetadata(let metadata):
             initialMetadata = metadata
+            inbound.acceptsGzip = heads.isGzip
             commit()
         case .finish(let status) where !isCommitted && status.code != .ok:
             let pushback = heads.pushback
@@ -332,7 +339,11 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         guard let collector, let status else { return }
         self.collector = nil
         var outcome = Outcome(status: status, initialMetadata: initialMetadata)
-        while let (message, _) = inbound.take() { outcome.messages.append(message) }
+        do throws(RPCStatus) {
+            while let (message, _) = try inbound.take() { outcome.messages.append(message) }
+        } catch {
+            outcome.status = error
+        }
         collector.resume(outcome)
     }
 
@@ -340,10 +351,16 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
 
     override func takeMessage() -> Result<[UInt8]?, RPCStatus>? {
         if isAborted, let status { return .failure(status) }
-        if let (message, credit) = inbound.take() {
-            if let stream { connection?.session.consume(stream, credit) }
-            connection?.scheduleFlush()
-            return .success(message)
+        do throws(RPCStatus) {
+            if let (message, credit) = try inbound.take() {
+                if let stream { connection?.session.consume(stream, credit) }
+                connection?.scheduleFlush()
+                return .success(message)
+            }
+        } catch {
+            // Not from here: the reader that is being served is still waiting.
+            loop.execute { self.abort(error) }
+            return .failure(error)
         }
         return status.map { $0.code == .ok ? .success(nil) : .failure($0) }
     }

@@ -13,6 +13,8 @@ public struct RPCServerConfiguration: Sendable {
     /// sent yet. Above it, calls that would add to it on connections that hold 64 KiB already end with
     /// RESOURCE_EXHAUSTED. Default 512 MiB.
     public var maxHeldByteCount = 512 << 20
+    /// How responses are compressed for clients that take it. Default: not at all. Requests may always be compressed.
+    public var compression = MessageCompression.identity
     public var http2 = HTTP2Configuration()
     /// Connections served at once; further ones are closed on accept. Default 1,000.
     public var maxConnectionCount = 1000
@@ -33,6 +35,24 @@ public struct RPCServerConfiguration: Sendable {
     public init(host: String = "127.0.0.1", port: Int = 0) {
         self.host = host
         self.port = port
+    }
+}
+
+/// How messages are compressed before they are sent, on the connection's event loop.
+public enum MessageCompression: Sendable, Hashable {
+    case identity
+    /// By gzip, at its quickest level: messages of at least so many bytes, and of those the ones that get shorter.
+    case gzip(fromByteCount: Int)
+
+    /// For messages of at least 1 KiB: shorter ones fit into the packet that is sent anyway.
+    public static let gzip = MessageCompression.gzip(fromByteCount: 1024)
+
+    /// The shortest message that is compressed.
+    var fromByteCount: Int {
+        switch self {
+        case .identity: .max
+        case .gzip(let byteCount): byteCount
+        }
     }
 }
 
@@ -75,6 +95,8 @@ public struct RPCChannelConfiguration: Sendable {
     public var tls: TLSCredentials?
     /// Longest response message, in bytes; a longer one ends the call with RESOURCE_EXHAUSTED. Default 4 MiB, as gRPC.
     public var maxMessageByteCount = 4 << 20
+    /// How requests are compressed. Default: not at all. Responses may always be compressed.
+    public var compression = MessageCompression.identity
     public var http2 = HTTP2Configuration()
     public var keepAlive = KeepAliveConfiguration()
     /// Time for one attempt to connect, TLS handshake and settings exchange included. Default 5 s.
@@ -113,15 +135,19 @@ public struct CallOptions: Sendable {
     public var waitForReady: Bool
     /// For methods that may run twice: when to make the call again. Default: never.
     public var retry: RetryPolicy?
+    /// How the requests are compressed. Only where the server is known to read gzip. Default: as the channel says.
+    public var compression: MessageCompression?
     /// Custom headers.
     public var metadata: Metadata
 
     public init(
-        timeout: Duration? = nil, waitForReady: Bool = false, retry: RetryPolicy? = nil, metadata: Metadata = [:]
+        timeout: Duration? = nil, waitForReady: Bool = false, retry: RetryPolicy? = nil,
+        compression: MessageCompression? = nil, metadata: Metadata = [:]
     ) {
         self.timeout = timeout
         self.waitForReady = waitForReady
         self.retry = retry
+        self.compression = compression
         self.metadata = metadata
     }
 }

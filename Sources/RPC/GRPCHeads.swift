@@ -5,6 +5,10 @@ struct RequestHead {
     var path: ArraySlice<UInt8> = []
     var timeout: Duration?
     var metadata = Metadata()
+    /// The client may compress its messages by gzip.
+    var isGzip = false
+    /// Which header says what the client takes.
+    private var acceptedEncodings: Int?
     /// The answer, if the head alone decides it: an HTTP status and the gRPC status that goes with it.
     var refusal: (httpStatus: Int, status: RPCStatus)?
     /// The refusal goes to an HTTP client that doesn't speak gRPC and may show a body: it gets the reason as text.
@@ -14,7 +18,7 @@ struct RequestHead {
         var isPost = false
         var isHead = false
         var isGRPC = false
-        var encoding: ArraySlice<UInt8>?
+        var unknownEncoding: ArraySlice<UInt8>?
         var hasBadTimeout = false
         let bytes = headers.bytes.span
         for index in range {
@@ -32,8 +36,11 @@ struct RequestHead {
                 timeout = GRPCTimeout.parse(headers.value(index))
                 hasBadTimeout = timeout == nil
             case .encoding:
-                encoding =
-                    HeaderFields.equal(bytes, field.middle, field.end, "identity") ? nil : headers.value(index)
+                isGzip = HeaderFields.equal(bytes, field.middle, field.end, "gzip")
+                if !isGzip, !HeaderFields.equal(bytes, field.middle, field.end, "identity") {
+                    unknownEncoding = headers.value(index)
+                }
+            case .acceptEncoding: acceptedEncodings = index
             case .reserved: break
             case .custom: metadata.appendReceived(headers, index)
             }
@@ -44,18 +51,26 @@ struct RequestHead {
         } else if !isGRPC {
             refusal = (415, RPCStatus(.internal, "content-type is not application/grpc"))
             isForPeople = true
-        } else if let encoding {
-            let name = String(decoding: encoding.prefix(32), as: UTF8.self)
+        } else if let unknownEncoding {
+            let name = String(decoding: unknownEncoding.prefix(32), as: UTF8.self)
             refusal = (200, RPCStatus(.unimplemented, "message encoding \(name) is not supported"))
         } else if hasBadTimeout {
             refusal = (200, RPCStatus(.internal, "malformed grpc-timeout"))
+        }
+    }
+
+    /// Whether the client takes messages compressed by gzip. `headers` are those that the head was read from.
+    func acceptsGzip(_ headers: HeaderFields) -> Bool {
+        guard let acceptedEncodings else { return false }
+        return headers.value(acceptedEncodings).split(separator: UInt8(ascii: ",")).contains { name in
+            name.filter { $0 != UInt8(ascii: " ") }.elementsEqual("gzip".utf8)
         }
     }
 }
 
 /// What a request's header is to gRPC. Told by length first, so that no name is compared with more than two or three.
 enum HeaderName {
-    case method, path, contentType, timeout, encoding
+    case method, path, contentType, timeout, encoding, acceptEncoding
     /// HTTP's own, or of no use here.
     case reserved
     /// The application's: metadata.
@@ -78,7 +93,7 @@ enum HeaderName {
         case 14 where HeaderFields.equal(bytes, start, end, "content-length"): self = .reserved
         case 16 where HeaderFields.equal(bytes, start, end, "proxy-connection"): self = .reserved
         case 17 where HeaderFields.equal(bytes, start, end, "transfer-encoding"): self = .reserved
-        case 20 where HeaderFields.equal(bytes, start, end, "grpc-accept-encoding"): self = .reserved
+        case 20 where HeaderFields.equal(bytes, start, end, "grpc-accept-encoding"): self = .acceptEncoding
         case 0: self = .reserved
         default: self = bytes[start] == UInt8(ascii: ":") ? .reserved : .custom
         }
@@ -109,6 +124,8 @@ struct ResponseHeads {
     private var state = State.idle
     /// What came with the status.
     private(set) var pushback: RetryPushback?
+    /// The server may compress its messages by gzip.
+    private(set) var isGzip = false
 
     var isOpen: Bool { state == .open }
 
@@ -133,6 +150,8 @@ struct ResponseHeads {
                 message = PercentEncoding.decode(value)
             } else if headers.nameIs(index, "grpc-retry-pushback-ms") {
                 pushback = RetryPushback(value)
+            } else if headers.nameIs(index, "grpc-encoding") {
+                isGzip = headers.valueIs(index, "gzip")
             } else if headers.nameIs(index, "grpc-status-details-bin") {
                 details = Base64.decode(value)
             } else {
@@ -165,14 +184,27 @@ struct ResponseHeads {
     }
 }
 
+/// How the messages of one call may be compressed.
+struct CallEncoding {
+    /// Requests are, or some of them.
+    var requestIsGzip = false
+    /// Responses of at least so many bytes are.
+    var compressesFrom = Int.max
+
+    var isIdentity: Bool { !requestIsGzip && compressesFrom == .max }
+}
+
 /// The header blocks that we send.
 enum GRPCHeaders {
+    private static let knownEncodings = "identity,gzip"
     static let plainResponse = HeaderFields([":status": "200", "content-type": "application/grpc"]).keptForever
     static let okTrailers = HeaderFields(["grpc-status": "0"]).keptForever
 
-    static func response(_ metadata: Metadata) -> HeaderFields {
-        if metadata.isEmpty { return plainResponse }
+    static func response(_ metadata: Metadata, _ encoding: CallEncoding = CallEncoding()) -> HeaderFields {
+        if metadata.isEmpty, encoding.isIdentity { return plainResponse }
         var headers = plainResponse
+        if encoding.compressesFrom < .max { headers.append("grpc-encoding", "gzip".utf8) }
+        if !encoding.isIdentity { headers.append("grpc-accept-encoding", knownEncodings.utf8) }
         headers.append(metadata)
         return headers
     }
@@ -188,7 +220,7 @@ enum GRPCHeaders {
     static func trailersOnly(_ status: RPCStatus, httpStatus: Int = 200, _ metadata: Metadata = [:]) -> HeaderFields {
         var headers = HeaderFields([":status": String(httpStatus), "content-type": "application/grpc"])
         appendStatus(status, metadata, to: &headers)
-        if status.code == .unimplemented { headers.append("grpc-accept-encoding", "identity".utf8) }
+        if status.code == .unimplemented { headers.append("grpc-accept-encoding", knownEncodings.utf8) }
         return headers
     }
 
@@ -198,7 +230,8 @@ enum GRPCHeaders {
     }
 
     static func request(
-        path: String, scheme: String, authority: String, timeout: Duration?, previousAttempts: Int, _ metadata: Metadata
+        path: String, scheme: String, authority: String, timeout: Duration?, previousAttempts: Int,
+        isGzip: Bool = false, _ metadata: Metadata
     ) -> HeaderFields {
         var headers = HeaderFields([":method": "POST", ":scheme": scheme])
         headers.append(":path", path.utf8)
@@ -206,6 +239,8 @@ enum GRPCHeaders {
         headers.append("te", "trailers".utf8)
         headers.append("content-type", "application/grpc".utf8)
         headers.append("user-agent", "grpc-swift-vomma/1".utf8)
+        headers.append("grpc-accept-encoding", knownEncodings.utf8)
+        if isGzip { headers.append("grpc-encoding", "gzip".utf8) }
         if let timeout { headers.append("grpc-timeout", GRPCTimeout.format(timeout)) }
         if previousAttempts > 0 { headers.append("grpc-previous-rpc-attempts", String(previousAttempts).utf8) }
         headers.append(metadata)

@@ -64,8 +64,8 @@ internal import NIOCore
         var byteCount: Int { headCount + body.count }
 
         /// A gRPC message with its prefix.
-        init(message: [UInt8]) {
-            head = UInt64(message.count)
+        init(message: [UInt8], isCompressed: Bool = false) {
+            head = UInt64(message.count) | (isCompressed ? 1 << 32 : 0)
             headCount = 5
             body = message
         }

@@ -1,10 +1,16 @@
 // gRPC's length-prefixed messages, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md: one byte
 // "compressed", four bytes length (big-endian), then the message. Pure value types, driven by bytes.
 
+internal import Compression
+
 /// Cuts a stream of bytes, in whatever pieces it comes, into messages.
 struct Deframer {
     /// Longest message let through, in bytes.
     let maxMessageByteCount: Int
+    /// The stream's head declared gzip, so that messages may be compressed.
+    var acceptsGzip = false
+    /// Whether the latest message, whole or not, is compressed.
+    private(set) var isCompressed = false
     private var prefix: UInt64 = 0
     private var prefixCount = 0
     private var body: [UInt8] = []
@@ -22,8 +28,8 @@ struct Deframer {
     ///
     /// Memory is bounded by `maxMessageByteCount` and grows with what has really come, not with what a prefix
     /// announces.
-    /// - Throws: RESOURCE_EXHAUSTED for a longer message, INTERNAL for a compressed one or a bad flag. No further bytes
-    ///   may be given then.
+    /// - Throws: RESOURCE_EXHAUSTED for a longer message, INTERNAL for a compressed one where gzip was not declared, or
+    ///   for a bad flag. No further bytes may be given then.
     mutating func append(_ input: UnsafeRawBufferPointer, deliver: ([UInt8]) -> Void) throws(RPCStatus) {
         var input = unsafe input[...]
         while let message = unsafe try next(&input) { deliver(message) }
@@ -51,15 +57,20 @@ struct Deframer {
     /// Frees the bytes of the message that is being put together. No further bytes may be given then.
     mutating func forgetPartial() { body = [] }
 
+    static func tooLong(_ byteCount: Int, limit: Int) -> RPCStatus {
+        RPCStatus(.resourceExhausted, "message of \(byteCount) bytes, at most \(limit) are accepted")
+    }
+
     private mutating func startBody() throws(RPCStatus) {
         let flag = prefix >> 32
         remaining = Int(prefix & 0xFFFF_FFFF)
-        guard flag == 0 else {
-            throw RPCStatus(.internal, flag == 1 ? "compressed message without grpc-encoding" : "bad message prefix")
+        isCompressed = flag == 1
+        guard flag == 0 || isCompressed && acceptsGzip else {
+            throw RPCStatus(
+                .internal, isCompressed ? "compressed message without a known grpc-encoding" : "bad message prefix")
         }
         guard remaining <= maxMessageByteCount else {
-            throw RPCStatus(
-                .resourceExhausted, "message of \(remaining) bytes, at most \(maxMessageByteCount) are accepted")
+            throw Self.tooLong(remaining, limit: maxMessageByteCount)
         }
         body.reserveCapacity(min(remaining, 64 << 10))
     }
@@ -71,11 +82,16 @@ struct Deframer {
 /// the message being put together are credited at once while nothing waits, so that a message may be longer than the
 /// window. A sender is therefore ahead by at most one window and one message.
 struct InboundMessages {
+    private struct Message {
+        var bytes: [UInt8]
+        var isCompressed: Bool
+    }
+
     private var deframer: Deframer
-    private var waiting = FIFO<[UInt8]>()
+    private var waiting = FIFO<Message>()
     private var waitingByteCount = 0
     private var uncredited = 0
-    /// Complete messages so far, and their bytes.
+    /// Complete messages so far, and their bytes as they came.
     private(set) var receivedCount = 0
     private(set) var receivedByteCount = 0
     /// The peer has sent its last byte.
@@ -83,6 +99,11 @@ struct InboundMessages {
 
     init(maxMessageByteCount: Int) { deframer = Deframer(maxMessageByteCount: maxMessageByteCount) }
 
+    /// Whether the peer may compress messages: its head says so.
+    var acceptsGzip: Bool {
+        get { deframer.acceptsGzip }
+        set { deframer.acceptsGzip = newValue }
+    }
     var count: Int { waiting.count }
     /// Bytes held: of messages that wait, and of the one that has not come whole.
     var heldByteCount: Int { waitingByteCount + deframer.partialByteCount }
@@ -97,7 +118,7 @@ struct InboundMessages {
             waitingByteCount += message.count + 5
             receivedCount += 1
             receivedByteCount += message.count
-            waiting.append(message)
+            waiting.append(Message(bytes: message, isCompressed: deframer.isCompressed))
         }
         return creditIfIdle()
     }
@@ -108,14 +129,30 @@ struct InboundMessages {
         guard deframer.isBetweenMessages else { throw RPCStatus(.internal, "the stream ended inside a message") }
     }
 
-    /// The next message and the bytes to credit for it, or `nil` while none waits.
-    mutating func take() -> (message: [UInt8], credit: Int)? {
+    /// The next message and the bytes to credit for it, or `nil` while none waits. Messages wait as they came, and are
+    /// decompressed here: so no peer makes us hold more than its window and one message.
+    /// - Throws: RESOURCE_EXHAUSTED for one that is too long, INTERNAL for one that is damaged.
+    mutating func take() throws(RPCStatus) -> (message: [UInt8], credit: Int)? {
         guard let message = waiting.popFirst() else { return nil }
-        let byteCount = message.count + 5
+        let byteCount = message.bytes.count + 5
         waitingByteCount -= byteCount
         let credit = min(byteCount, uncredited)
         uncredited -= credit
-        return (message, credit + creditIfIdle())
+        let bytes = message.isCompressed ? try decompressed(message.bytes) : message.bytes
+        return (bytes, credit + creditIfIdle())
+    }
+
+    private func decompressed(_ bytes: [UInt8]) throws(RPCStatus) -> [UInt8] {
+        do throws(GzipError) {
+            return try Gzip.decompressed(bytes, maxByteCount: deframer.maxMessageByteCount)
+        } catch {
+            switch error {
+            case .tooLong(let byteCount):
+                throw Deframer.tooLong(byteCount, limit: deframer.maxMessageByteCount)
+            case .damaged(let reason):
+                throw RPCStatus(.internal, "a compressed message is damaged: \(reason)")
+            }
+        }
     }
 
     /// Forgets what waits: nobody will take it.

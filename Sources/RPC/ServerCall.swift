@@ -1,3 +1,4 @@
+internal import Compression
 internal import Logging
 internal import NIOCore
 
@@ -22,6 +23,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private var reported = CallTraffic()
     /// The request of a call with exactly one.
     private(set) var onlyRequest: [UInt8] = []
+    private let encoding: CallEncoding
     private let stream: HTTP2Session.StreamReference
     private let startedAt = ContinuousClock.now
     /// `nil` once the stream is closed; breaks the cycle with the connection's table.
@@ -37,15 +39,17 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private var failure: RPCStatus?
 
     init(
-        _ method: RPCMethod, _ context: CallContext, hookCount: Int, stream: HTTP2Session.StreamReference,
-        connection: ServerConnection, maxMessageByteCount: Int
+        _ method: RPCMethod, _ context: CallContext, hookCount: Int, encoding: CallEncoding,
+        stream: HTTP2Session.StreamReference, connection: ServerConnection, maxMessageByteCount: Int
     ) {
         self.method = method
         self.context = context
         self.hookCount = hookCount
+        self.encoding = encoding
         self.stream = stream
         self.connection = connection
         inbound = InboundMessages(maxMessageByteCount: maxMessageByteCount)
+        inbound.acceptsGzip = encoding.requestIsGzip
         super.init(loop: connection.loop)
     }
 
@@ -76,17 +80,18 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         guard phase != .finished else { return }
         do throws(RPCStatus) {
             try inbound.end()
+            if method.kind.requestIsStream {
+                serveReader()
+            } else if inbound.count == 1, let (message, _) = try inbound.take() {
+                onlyRequest = message
+                // Longer than it came, if it was compressed.
+                if message.count > inbound.receivedByteCount, !countHeld() { throw Self.noMemory }
+                startHandler()
+            } else {
+                throw RPCStatus(.unimplemented, "\(inbound.count) requests, exactly 1 is expected")
+            }
         } catch {
             end(error)
-            return
-        }
-        if method.kind.requestIsStream {
-            serveReader()
-        } else if inbound.count == 1, let (message, _) = inbound.take() {
-            onlyRequest = message
-            startHandler()
-        } else {
-            end(RPCStatus(.unimplemented, "\(inbound.count) requests, exactly 1 is expected"))
         }
     }
 
@@ -249,11 +254,18 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     override func takeMessage() -> Result<[UInt8]?, RPCStatus>? {
         if let failure { return .failure(failure) }
-        if let (message, credit) = inbound.take() {
-            connection?.session.consume(stream, credit)
-            connection?.scheduleFlush()
-            _ = countHeld()
-            return .success(message)
+        do throws(RPCStatus) {
+            if let (message, credit) = try inbound.take() {
+                connection?.session.consume(stream, credit)
+                connection?.scheduleFlush()
+                _ = countHeld()
+                return .success(message)
+            }
+        } catch {
+            failure = error
+            // Not from here: the reader that is being served is still waiting.
+            loop.execute { self.end(error) }
+            return .failure(error)
         }
         if inbound.isExhausted { return .success(nil) }
         return phase == .finished ? .failure(RPCStatus(.cancelled, "the call is over")) : nil
@@ -267,11 +279,13 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         }
         if phase == .idle {
             phase = .answering
-            connection.session.respond(stream, GRPCHeaders.response(context.response.initial), hasBody: true)
+            connection.session.respond(stream, GRPCHeaders.response(context.response.initial, encoding), hasBody: true)
         }
+        let compressed = message.count >= encoding.compressesFrom ? Gzip.compressed(message) : nil
+        let sent = compressed ?? message
         traffic.responseCount += 1
-        traffic.responseByteCount += message.count
-        connection.session.enqueue(stream, HTTP2Session.Chunk(message: message))
+        traffic.responseByteCount += sent.count
+        connection.session.enqueue(stream, HTTP2Session.Chunk(message: sent, isCompressed: compressed != nil))
         _ = connection.hold(0)
         connection.scheduleFlush()
         return writability()

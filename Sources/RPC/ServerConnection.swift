@@ -212,8 +212,12 @@ final class ServerConnection: HTTP2Connection {
             refusal = method.hooks[begun].begin(&context)
             begun += 1
         }
+        var encoding = CallEncoding(requestIsGzip: head.isGzip)
+        if environment.configuration.compression != .identity, head.acceptsGzip(session.headers) {
+            encoding.compressesFrom = environment.configuration.compression.fromByteCount
+        }
         let call = ServerCall(
-            method, context, hookCount: begun, stream: stream, connection: self,
+            method, context, hookCount: begun, encoding: encoding, stream: stream, connection: self,
             maxMessageByteCount: environment.configuration.maxMessageByteCount)
         if refusal == nil, method.path.isEmpty { refusal = RPCStatus(.unimplemented, "unknown method") }
         if let refusal {

@@ -1,10 +1,13 @@
 public import Logging
 public import RPC
 
-/// How this process speaks to its peers, the same for services and the command line: `VOMMA_TLS_…`.
+/// How this process speaks to its peers, the same for services and the command line: `VOMMA_TLS_…` and
+/// `VOMMA_RPC_COMPRESSION`.
 public struct PeerSettings: Sendable {
     /// `nil`: connections are not encrypted.
     public var tls: TLSCredentials?
+    /// How messages are compressed: requests to peers, and a service's responses.
+    public var compression = MessageCompression.identity
 
     /// Without keys: plain connections.
     public init() {}
@@ -17,6 +20,9 @@ public struct PeerSettings: Sendable {
         files.key = settings.path("tls.key", "PEM file of the certificate's private key")
         files.authority = settings.path(
             "tls.authority", "PEM file of the authorities that peers' certificates must come from")
+        let encoding = settings.choice(
+            "rpc.compression", default: "none", of: ["none", "gzip"], "how messages of 1 KiB and more are compressed")
+        compression = encoding == "gzip" ? .gzip : .identity
         guard files != TLSCredentials.Files() else { return }
         do throws(TLSError) {
             tls = try TLSCredentials(files)
@@ -32,6 +38,7 @@ public struct PeerSettings: Sendable {
     ) -> RPCChannel {
         var configuration = configuration
         configuration.tls = tls.flatMap { $0.canVerifyServers ? $0 : nil }
+        configuration.compression = compression
         return RPCChannel(addresses, configuration: configuration, log: log)
     }
 }

@@ -105,6 +105,7 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         configuration.maxMessageByteCount = 64 << 20
         configuration.execution = parts.execution
         configuration.tls = common.peers.tls.flatMap { $0.canServe ? $0 : nil }
+        configuration.compression = common.peers.compression
         configuration.interceptors = [ServerTracing(), ServerLogging(log)]
         if let port = common.metricsPort {
             let registry = MetricRegistry()

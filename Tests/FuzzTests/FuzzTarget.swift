@@ -10,7 +10,7 @@ struct FuzzTarget: Sendable, CustomStringConvertible {
 
     var description: String { name }
 
-    static let all: [FuzzTarget] = rpc + messages + files + storage
+    static let all: [FuzzTarget] = rpc + compression + messages + files + storage
 
     static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 }

@@ -1,8 +1,31 @@
+internal import Compression
 internal import DynamicMessages
 internal import RPC
 internal import VommaProto
 
 extension FuzzTarget {
+    static let compression = [
+        FuzzTarget(
+            name: "gzip",
+            seeds: {
+                [[1, 2, 3], [UInt8](repeating: 0, count: 900), Array("the price of an option ".utf8)].map {
+                    Gzip.compressed($0 + $0 + $0) ?? $0
+                }
+            }, run: fuzzGzip)
+    ]
+
+    /// Whatever it is, no more than was asked for comes out; and what goes in comes back.
+    @Sendable private static func fuzzGzip(_ input: [UInt8]) {
+        if let bytes = try? Gzip.decompressed(input, maxByteCount: 2000) {
+            precondition(bytes.count <= 2000, "more than the limit")
+        }
+        if let compressed = Gzip.compressed(input) {
+            precondition(compressed.count < input.count, "longer than before")
+            let again = try? Gzip.decompressed(compressed, maxByteCount: input.count)
+            precondition(again == input, "gzip is not undone")
+        }
+    }
+
     static let messages = [
         FuzzTarget(name: "message", seeds: messageSeeds, run: fuzzMessages),
         FuzzTarget(name: "dynamic", seeds: messageSeeds, run: fuzzDynamic),

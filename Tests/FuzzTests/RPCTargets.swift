@@ -1,3 +1,4 @@
+internal import Compression
 internal import Logging
 internal import NIOCore
 internal import NIOEmbedded
@@ -67,6 +68,7 @@ extension FuzzTarget {
         var configuration = RPCServerConfiguration()
         configuration.maxMessageByteCount = 4096
         configuration.http2.maxConcurrentStreamCount = 50
+        configuration.compression = .gzip(fromByteCount: 50)
         do {
             let environment = ServerConnection.Environment(
                 configuration: configuration, methods: try MethodTable([Service(methods: methods)]),
@@ -116,7 +118,7 @@ extension FuzzTarget {
                 for piece in pieces {
                     given += piece.count
                     credited += try inbound.receive(piece)
-                    while let (message, credit) = inbound.take() {
+                    while let (message, credit) = try inbound.take() {
                         messages.append(message)
                         credited += credit
                     }
@@ -254,7 +256,7 @@ private final class ClientUnderFuzz {
             } else {
                 session.reset(stream, .cancel)
             }
-            while let (_, credit) = calls[stream.slot]?.inbound.take() { session.consume(stream, credit) }
+            while let (_, credit) = (try? calls[stream.slot]?.inbound.take()) ?? nil { session.consume(stream, credit) }
         case .endStream(let stream): session.finish(stream, trailers: nil)
         case .closed(let stream, _):
             precondition(calls[stream.slot]?.stream == stream, "closed twice, or never opened")
@@ -267,27 +269,31 @@ private final class ClientUnderFuzz {
 
 /// Both directions of valid exchanges, recorded from two sessions.
 private enum Exchange {
-    static func head(_ path: String) -> HeaderFields {
+    static func head(_ path: String, encoding: String = "identity") -> HeaderFields {
         HeaderFields([
             ":method": "POST", ":scheme": "http", ":path": path, ":authority": "a", "te": "trailers",
             "content-type": "application/grpc", "grpc-timeout": "20S", "x-bin": "AQID", "x-text": "abc",
+            "grpc-encoding": encoding, "grpc-accept-encoding": "identity,gzip",
         ])
     }
 
-    /// One exchange for each kind of method, and one with all of them.
+    /// One exchange for each kind of method, one with all of them, and one that is compressed.
     static func recorded() throws -> (up: [[UInt8]], down: [[UInt8]]) {
         let paths = ["Unary", "Out", "In", "Both"].map { "/fuzz.Fuzz/" + $0 }
-        let exchanges = try (paths.map { [$0] } + [paths]).map { try record($0) }
+        let exchanges = try (paths.map { [$0] } + [paths]).map { try record($0) } + [record(paths, encoding: "gzip")]
         return (exchanges.map(\.up), exchanges.map(\.down))
     }
 
-    private static func record(_ paths: [String]) throws -> (up: [UInt8], down: [UInt8]) {
+    private static func record(_ paths: [String], encoding: String = "identity") throws -> (up: [UInt8], down: [UInt8]) {
         let client = try HTTP2Session(.client, HTTP2Configuration())
         let server = try HTTP2Session(.server, HTTP2Configuration())
         for path in paths {
-            let stream = try client.request(head(path))
+            let stream = try client.request(head(path, encoding: encoding))
             client.enqueue(stream, HTTP2Session.Chunk(message: [1, 2, 3]))
-            client.enqueue(stream, HTTP2Session.Chunk(message: [UInt8](repeating: 5, count: 200)))
+            let long = [UInt8](repeating: 5, count: 200)
+            let compressed = encoding == "gzip" ? Gzip.compressed(long) : nil
+            client.enqueue(
+                stream, HTTP2Session.Chunk(message: compressed ?? long, isCompressed: compressed != nil))
             client.finish(stream, trailers: nil)
         }
         client.ping()

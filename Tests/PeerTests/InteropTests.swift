@@ -18,16 +18,19 @@ struct InteropTests {
     @Test("grpcio's client: see Tests/Peers/rpc/interop_client.py", arguments: Server.allCases)
     func foreignClient(server: Server) async throws {
         try await Self.withServer(server) { port in
-            let limit = RPCServerConfiguration().maxMessageByteCount
-            let (exitCode, output) = try await ChildProcess.run(
-                Self.python,
-                [Self.script("interop_client.py"), "\(port)", try Self.descriptor()]
-                    + (server == .ours ? ["\(limit)"] : []),
-                environment: Self.environment)
-            #expect(exitCode == 0, "\(output)")
-            // The client's own words, so that one that checks nothing cannot pass.
-            #expect(output.split(separator: "\n").count { $0.hasPrefix("ok ") } > 80, "\(output)")
+            try await Self.judge(port, options: server == .ours ? Self.limit : [])
         }
+    }
+
+    static let limit = ["--limit", "\(RPCServerConfiguration().maxMessageByteCount)"]
+
+    /// Has grpcio's client judge the server on this port.
+    static func judge(_ port: Int, options: [String]) async throws {
+        let (exitCode, output) = try await ChildProcess.run(
+            python, [script("interop_client.py"), "\(port)", try descriptor()] + options, environment: environment)
+        #expect(exitCode == 0, "\(output)")
+        // The client's own words, so that one that checks nothing cannot pass.
+        #expect(output.split(separator: "\n").count { $0.hasPrefix("ok ") } > 80, "\(output)")
     }
 
     // MARK: - Our client
@@ -200,13 +203,13 @@ struct InteropTests {
     // MARK: - Requests
 
     /// A hung peer ends the test by a status, not by the suite's limit.
-    private static let soon = CallOptions(timeout: .seconds(60))
+    static let soon = CallOptions(timeout: .seconds(60))
 
-    private static func zeros(_ count: Int) -> TestingInteropPayload {
+    static func zeros(_ count: Int) -> TestingInteropPayload {
         TestingInteropPayload(body: [UInt8](repeating: 0, count: count))
     }
 
-    private static func order(
+    static func order(
         _ sizes: [Int], interval: Int64 = 0, payload: TestingInteropPayload? = nil, status: TestingInteropStatus? = nil
     ) -> TestingOutputRequest {
         let responses = sizes.map { TestingResponseParameters(size: Int32($0), intervalMicroseconds: interval) }
@@ -215,11 +218,11 @@ struct InteropTests {
 
     // MARK: - Peers
 
-    private static let python = ProcessInfo.processInfo.environment["VOMMA_PYTHON"] ?? "/usr/bin/python3"
+    static let python = ProcessInfo.processInfo.environment["VOMMA_PYTHON"] ?? "/usr/bin/python3"
     // What Python might find in the surroundings must not decide this.
-    private static let environment = ["PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"]
+    static let environment = ["PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"]
 
-    private static func script(_ name: String) -> String {
+    static func script(_ name: String) -> String {
         URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../Peers/rpc/\(name)")
             .standardizedFileURL.path
     }
@@ -237,11 +240,15 @@ struct InteropTests {
         try await withChannel(server) { try await body(TestingInteropClient($0)) }
     }
 
-    private static func withChannel(
-        _ server: Server, _ body: @escaping @Sendable (RPCChannel) async throws -> Void
+    static func withChannel(
+        _ server: Server, configureServer: @escaping @Sendable (inout RPCServerConfiguration) -> Void = { _ in },
+        configure: @escaping @Sendable (inout RPCChannelConfiguration) -> Void = { _ in },
+        _ body: @escaping @Sendable (RPCChannel) async throws -> Void
     ) async throws {
-        try await withServer(server) { port in
-            let channel = RPCChannel(host: "127.0.0.1", port: port, log: silent)
+        try await withServer(server, configure: configureServer) { port in
+            var configuration = RPCChannelConfiguration()
+            configure(&configuration)
+            let channel = RPCChannel(host: "127.0.0.1", port: port, configuration: configuration, log: silent)
             do {
                 try await body(channel)
             } catch {
@@ -252,18 +259,21 @@ struct InteropTests {
         }
     }
 
-    private static let silent: Logger = {
+    static let silent: Logger = {
         var log = Logger(label: "interop")
         log.logLevel = .critical
         return log
     }()
 
-    private static func withServer(
-        _ server: Server, _ body: @escaping @Sendable (Int) async throws -> Void
+    static func withServer(
+        _ server: Server, configure: (inout RPCServerConfiguration) -> Void = { _ in },
+        _ body: @escaping @Sendable (Int) async throws -> Void
     ) async throws {
         switch server {
         case .ours:
-            let server = RPCServer(RPCServerConfiguration(), services: [Interop()], log: silent)
+            var configuration = RPCServerConfiguration()
+            configure(&configuration)
+            let server = RPCServer(configuration, services: [Interop()], log: silent)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await server.run() }
                 try await body(try await server.boundPort)

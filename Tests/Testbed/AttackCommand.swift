@@ -149,6 +149,23 @@ struct Attack: Sendable {
         Attack(name: "messages of 4 MiB, all but their last byte") { port, until in
             await halfMessages(port, until)
         },
+        Attack(name: "compressed bombs: 18 KiB that unpack to the limit, and to more") { port, until in
+            let bombs = [4 << 20, (4 << 20) + 1, 1 << 30].map { Bomb($0) }
+            return await flood(port, until) { first in
+                (0..<60).flatMap { index in
+                    let stream = first + UInt32(index) * 2
+                    return Wire.frame(.headers, flags: Wire.endHeaders, stream: stream, Bomb.head("UnaryCall"))
+                        + bombs[index % bombs.count].frames(stream, flags: Wire.endStream)
+                }
+            }
+        },
+        Attack(name: "compressed bombs in streams that are never read to their end") { port, until in
+            let bomb = Bomb(4 << 20)
+            return await flood(port, until, reads: false) { first in
+                Wire.frame(.headers, flags: Wire.endHeaders, stream: first, Bomb.head("FullDuplexCall"))
+                    + (0..<40).flatMap { _ in bomb.frames(first) }
+            }
+        },
         Attack(name: "window at 0, and responses of 4 MB ordered") { port, until in
             await unreadResponses(port, until, opening: Wire.frame(.settings, Wire.setting(4, 0)))
         },

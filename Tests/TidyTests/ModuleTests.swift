@@ -5,7 +5,7 @@ import Testing
     /// The one module that knows each C library.
     private static let owners = [
         "CLibPQ": "Storage", "CNGHTTP2": "RPC", "COpenBLAS": "Kernels", "CProtobufC": "VommaProto",
-        "CSpawn": "ChildProcesses", "CVommaProto": "VommaProto", "CZlib": "MarketData",
+        "CSpawn": "ChildProcesses", "CVommaProto": "VommaProto", "CZlib": "Compression",
     ]
 
     @Test("each C library is imported by its one module, and has one")
@@ -35,7 +35,7 @@ import Testing
 
     /// What the domain has besides itself: mathematics and files from the C library, two C libraries.
     private static let foreign: [String: Set<String>] = [
-        "Kernels": ["Glibc", "COpenBLAS"], "MarketData": ["CZlib"],
+        "Kernels": ["Glibc", "COpenBLAS"], "Compression": ["CZlib", "Glibc"],
     ]
 
     @Test("the domain imports the domain: no Foundation, network, database or protocol")

@@ -1,12 +1,13 @@
 """Judges a server that offers vomma.testing.v1.Interop by Python's grpcio, in the manner of gRPC's interop client.
 
-    /usr/bin/python3 interop_client.py PORT DESCRIPTOR [LIMIT]
+    /usr/bin/python3 interop_client.py PORT DESCRIPTOR [--limit BYTES] [--gzip]
 
-DESCRIPTOR is a file with the serialized FileDescriptorProto of interop.proto; LIMIT is the longest request that the
-server accepts, in bytes. Prints one line a check, and exits 1 if one fails. Needs grpcio and protobuf (Debian's, or
-PyPI's of any version since).
+DESCRIPTOR is a file with the serialized FileDescriptorProto of interop.proto; --limit is the longest request that the
+server accepts, --gzip compresses what is sent. Prints one line a check, and exits 1 if one fails. Needs grpcio and
+protobuf (Debian's, or PyPI's of any version since).
 """
 
+import argparse
 import concurrent.futures
 import queue
 import sys
@@ -37,10 +38,10 @@ def status(call):
 
 
 class Peer:
-    def __init__(self, port, messages):
+    def __init__(self, port, messages, compression):
         limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self.messages = messages
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=limits)
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=limits, compression=compression)
 
         def stub(kind, name):
             request, response = messages.of(name)
@@ -200,6 +201,29 @@ def unimplemented_service(peer):
 
 # --------------------------------------------------------------------------------------------------- and more of ours
 
+def compression(peer):
+    """client_compressed_unary, client_compressed_streaming and their opposites; who asks for them sees the traffic."""
+    gzip = grpc.Compression.Gzip
+    body = b"the price of an option " * 20_000
+    request = peer.messages.UnaryRequest(payload=peer.payload(body))
+    for chosen in (gzip, grpc.Compression.NoCompression, grpc.Compression.Deflate):
+        try:
+            answer = peer.unary(request, compression=chosen, timeout=20)
+            check(f"client_compressed_unary, {chosen.name}", answer.payload.body == body)
+        except grpc.RpcError as error:
+            refused = chosen == grpc.Compression.Deflate and error.code() == grpc.StatusCode.UNIMPLEMENTED
+            check(f"client_compressed_unary, {chosen.name}", refused, error)
+    asked = peer.messages.UnaryRequest(response_size=314159)
+    check("server_compressed_unary", peer.unary(asked, timeout=20).payload.body == bytes(314159))
+    requests = [peer.messages.InputRequest(payload=peer.payload(bytes(size))) for size in (27182, 8, 1828, 45904)]
+    check("client_compressed_streaming", peer.input(iter(requests), compression=gzip, timeout=20).total_size == 74922)
+    answers = [len(answer.payload.body) for answer in peer.output(peer.order(31415, 0, 92653), timeout=20)]
+    check("server_compressed_streaming", answers == [31415, 0, 92653], answers)
+    orders = [peer.order(size, payload=peer.payload(body)) for size in (58979, 1, 31415)]
+    answers = [len(answer.payload.body) for answer in peer.duplex(iter(orders), compression=gzip, timeout=20)]
+    check("compressed both ways in one stream", answers == [58979, 1, 31415], answers)
+
+
 def sizes(peer):
     for size in (0, 1, 100, 16384, 65536, 1 << 20, (4 << 20) - 100):
         body = bytes(range(256)) * (size // 256) + bytes(size % 256)
@@ -257,23 +281,30 @@ def limit(peer, longest):
     check("one byte more is RESOURCE_EXHAUSTED", ended(longest + 1) == grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
-def main(port, descriptor, longest=None):
-    peer = Peer(port, interop_messages.Messages(descriptor))
+def main(port, descriptor, longest=None, gzip=False):
+    compression_of_all = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
+    peer = Peer(port, interop_messages.Messages(descriptor), compression_of_all)
     for case in (
             empty_unary, large_unary, client_streaming, server_streaming, ping_pong, empty_stream, cancel_after_begin,
             cancel_after_first_response, timeout_on_sleeping_server, custom_metadata, status_code_and_message,
-            special_status_message, unimplemented_method, unimplemented_service, sizes, long_streams, many_calls,
-            cancellations, deadlines):
+            special_status_message, unimplemented_method, unimplemented_service, compression, sizes, long_streams,
+            many_calls, cancellations, deadlines):
         try:
             case(peer)
         except Exception as error:  # pylint: disable=broad-except
             check(case.__name__, False, repr(error))
     if longest:
-        limit(peer, int(longest))
+        limit(peer, longest)
     peer.channel.close()
     print(f"grpcio {grpc.__version__}")
     return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), *sys.argv[2:]))
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("port", type=int)
+    arguments.add_argument("descriptor")
+    arguments.add_argument("--limit", type=int)
+    arguments.add_argument("--gzip", action="store_true")
+    given = arguments.parse_args()
+    sys.exit(main(given.port, given.descriptor, given.limit, given.gzip))

@@ -15,6 +15,8 @@ import interop_messages
 
 
 class Handlers(grpc.GenericRpcHandler):
+    """Compresses its answers by gzip for who sends `x-compress`."""
+
     def __init__(self, messages):
         self.messages = messages
         self.kinds = {
