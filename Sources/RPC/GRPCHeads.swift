@@ -250,7 +250,9 @@ enum GRPCHeaders {
     private static func appendStatus(_ status: RPCStatus, _ metadata: Metadata, to headers: inout HeaderFields) {
         headers.append("grpc-status", String(status.code.rawValue).utf8)
         if !status.message.isEmpty { headers.append("grpc-message", PercentEncoding.encode(status.message)) }
-        if let details = status.detailsBytes { headers.append("grpc-status-details-bin", Base64.encode(details)) }
+        if let details = status.detailsBytes, details.count <= RPCStatus.longestDetails {
+            headers.append("grpc-status-details-bin", Base64.encode(details))
+        }
         headers.append(metadata)
         headers.append(status.metadata)
     }

@@ -6,7 +6,8 @@ public struct RPCStatus: Error, Sendable, Hashable {
     public var code: StatusCode
     /// Any Unicode text; the wire form is percent-encoded. Shown to the caller: never put secrets or payloads in it.
     public var message: String
-    /// A serialized `google.rpc.Status` (`grpc-status-details-bin`), opaque here.
+    /// A serialized `google.rpc.Status` (`grpc-status-details-bin`), opaque here; VommaProto's `details` reads it. More
+    /// than 4 KiB are not sent.
     public var detailsBytes: [UInt8]?
     /// Trailing metadata. On the server it is added to what the call's context holds; on the client it is what came.
     public var metadata: Metadata
@@ -19,6 +20,10 @@ public struct RPCStatus: Error, Sendable, Hashable {
     }
 
     public static let ok = RPCStatus(.ok)
+
+    /// Details are sent up to this many bytes: with base64, and the longest message beside them, they stay below the
+    /// 8 KiB of headers that gRPC's clients take. Details that are lost are better than a status that is.
+    static let longestDetails = 4 << 10
 }
 
 extension RPCStatus: CustomStringConvertible {

@@ -7,6 +7,7 @@ final class Naming {
     private static let prefixes = [
         "vomma.v1": "", "grpc.health.v1": "Health", "grpc.reflection.v1": "Reflection",
         "grpc.reflection.v1alpha": "ReflectionV1Alpha", "inference": "", "google.protobuf": "Google",
+        "google.rpc": "Google",
     ]
     /// Names that the generated code uses itself: a message of that name gets the suffix `Message`.
     private static let reservedTypes: Set<String> = [

@@ -8,6 +8,15 @@ internal import VommaProto
 
 private struct TestService: TestingTestService {
     func echo(_ request: TestingEverything, context: CallContext) async throws -> TestingEverything {
+        if request.aString == "details" {
+            let unknown = GoogleAny(typeURL: "x/nobody.Knows", value: [1, 2])
+            let damaged = GoogleAny(typeURL: "x/google.rpc.Help", value: [0xFF])
+            let known = [GoogleBadRequest(fieldViolations: [.init(field: "a_string", description: "is “details”")])]
+            let status = GoogleStatus(
+                details: known.compactMap { GoogleAny(packing: $0) }
+                    + [GoogleAny(packing: TestingNumber(value: 7)), unknown, damaged].compactMap(\.self))
+            throw RPCStatus(.invalidArgument, "no", detailsBytes: try status.serializedBytes())
+        }
         if request.aString == "fail" { throw RPCStatus(.failedPrecondition, "as asked for") }
         if let extra = context.metadata["extra"] { return TestingEverything(aString: extra) }
         return request
@@ -113,6 +122,27 @@ private func call(
             var options = CallOptions()
             try options.metadata.append("extra", "yes")
             #expect(try await call(channel, "Test", "Echo", "{}", options: options) == [#"{"aString":"yes"}"#])
+        }
+    }
+
+    @Test("A status's details are JSON, by their types; where a type is unknown, or does not fit, bytes")
+    func details() async throws {
+        try await withServer(Self.services()) { channel in
+            do {
+                _ = try await call(channel, "Test", "Echo", #"{"aString":"details"}"#)
+                Issue.record("no status")
+            } catch let status as RPCStatus {
+                let texts = await ServerReflection(channel).details(of: status).map { $0.text() }
+                let type = #""@type":"type.googleapis.com/"#
+                #expect(
+                    texts == [
+                        "{\(type)google.rpc.BadRequest\","
+                            + #""fieldViolations":[{"field":"a_string","description":"is “details”"}]}"#,
+                        "{\(type)vomma.testing.v1.Number\"," + #""value":"7"}"#,
+                        #"{"@type":"x/nobody.Knows","@value":"AQI="}"#, #"{"@type":"x/google.rpc.Help","@value":"/w=="}"#,
+                    ])
+                #expect(await ServerReflection(channel).details(of: RPCStatus(.notFound)).isEmpty)
+            }
         }
     }
 

@@ -62,7 +62,9 @@ public struct Interop: TestingInteropService {
 
     private static func end(_ status: TestingInteropStatus?) throws(RPCStatus) {
         guard let status, status.code != 0 else { return }
-        throw RPCStatus(StatusCode(rawValue: Int(status.code)) ?? .unknown, status.message)
+        throw RPCStatus(
+            StatusCode(rawValue: Int(status.code)) ?? .unknown, status.message,
+            detailsBytes: status.details.isEmpty ? nil : status.details)
     }
 
     private static func echoMetadata(_ context: CallContext) throws {

@@ -184,6 +184,28 @@ struct InteropTests {
         }
     }
 
+    @Test("status_details: of a unary call and of a stream", arguments: Server.allCases)
+    func details(server: Server) async throws {
+        let violation = GoogleBadRequest.FieldViolation(field: "quotes[2].strike", description: "is “−1”")
+        let sent = RPCStatus(
+            .failedPrecondition, "nö", details: [GoogleBadRequest(fieldViolations: [violation]), GoogleHelp()])
+        let ordered = TestingInteropStatus(
+            code: Int32(sent.code.rawValue), message: sent.message, details: sent.detailsBytes ?? [])
+        try await Self.withClient(server) { client in
+            let unary = await status {
+                _ = try await client.unaryCall(TestingUnaryRequest(status: ordered), options: Self.soon)
+            }
+            let stream = await status {
+                let request = Self.order([5], status: ordered)
+                for try await _ in client.streamingOutputCall(request, options: Self.soon) {}
+            }
+            for came in [unary, stream] {
+                #expect(came.code == sent.code && came.message == sent.message && came.details == sent.details)
+                #expect(came.detail(GoogleBadRequest.self)?.fieldViolations == [violation])
+            }
+        }
+    }
+
     @Test("unimplemented_method, unimplemented_service", arguments: Server.allCases)
     func unimplemented(server: Server) async throws {
         try await Self.withChannel(server) { channel in

@@ -1,3 +1,5 @@
+import ChildProcesses
+import Foundation
 import Testing
 
 /// A service's process as its operator meets it. What is said here of one service holds for all: they share the code.
@@ -54,6 +56,22 @@ struct ServiceProcessTests {
         let end = try await ServiceUnderTest(Self.service, environment: ["VOMMA_HOST": "192.0.2.1"]).end()
         #expect(end.exitCode == 1)
         #expect(end.output.contains("192.0.2.1"), "\(end.output)")
+    }
+
+    @Test("vomma call tells a refused request's fields, as JSON below the status")
+    func statusDetails() async throws {
+        let service = try ServiceUnderTest(Self.service)
+        let call = try await ChildProcess.run(
+            Bundle.main.bundleURL.appending(path: "vomma").path,
+            ["call", "127.0.0.1:\(try await service.port())", "HestonInverter/Price", #"{"parameters":{}}"#],
+            environment: [:])
+        let detail = #""fieldViolations":[{"field":"strikes","description":"is empty"}]}"#
+        #expect(
+            call.status == 1
+                && call.output == "INVALID_ARGUMENT: strikes is empty\n"
+                    + #"{"@type":"type.googleapis.com/google.rpc.BadRequest","# + detail + "\n", "\(call.output)")
+        service.closeInput()
+        #expect(await service.end().exitCode == 0)
     }
 
     @Test("SIGTERM, or the end of standard input, ends it with 0", arguments: [false, true])

@@ -142,6 +142,24 @@ class Service:
     def call(self, path, timeout=60, **fields):
         return self.stub(path)(self.request_of(path, **fields), timeout=timeout)
 
+    def violations(self, call):
+        """The fields that a refusal names in its details, a google.rpc.BadRequest in a google.rpc.Status."""
+        try:
+            call()
+        except grpc.RpcError as error:
+            for name in ("google.rpc.Status", "google.rpc.BadRequest"):
+                try:
+                    self.pool.FindMessageTypeByName(name)
+                except KeyError:
+                    self.learn(name)
+            rich = self.message("google.rpc.Status")
+            rich.ParseFromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+            bad = self.message("google.rpc.BadRequest")
+            right = (rich.code, rich.message) == (error.code().value[0], error.details())
+            if right and rich.details[0].Unpack(bad):
+                return [violation.field for violation in bad.field_violations]
+        return []
+
     def price(self, **fields):
         return self.call(HESTON + "/Price", **fields)
 
@@ -278,6 +296,8 @@ def bad_requests(service):
             ("no parameters", dict(parameters=None), "parameters"), ("an unknown kind", dict(kinds=[7]), "kinds[0]")):
         ended = status(lambda: service.price(**{**good, **change}))
         check(f"{name} is refused by name", ended[0] == invalid and word in ended[1], ended)
+        fields = service.violations(lambda: service.price(**{**good, **change}))
+        check(f"{name} is a violation of its field", len(fields) == 1 and word in fields[0], fields)
 
     quote = dict(
         kind="OPTION_KIND_CALL", strike=100, expiry_microseconds=2**63 - 1, underlying_price=100, mark_volatility=0.5)

@@ -236,6 +236,22 @@ import Testing
                 == [.initialMetadata([:]), .finish(RPCStatus(.unknown))])
     }
 
+    @Test("Details that would overflow a client's headers stay behind; the status goes out")
+    func longDetails() {
+        for (byteCount, isSent) in [(0, true), (4096, true), (4097, false), (1 << 20, false)] {
+            let status = RPCStatus(.notFound, "no", detailsBytes: [UInt8](repeating: 7, count: byteCount))
+            for headers in [GRPCHeaders.trailers(status, [:]), GRPCHeaders.trailersOnly(status)] {
+                var heads = ResponseHeads()
+                guard case .finish(let came) = heads.receive(headers, 0..<headers.count, endStream: true) else {
+                    Issue.record("no status")
+                    continue
+                }
+                #expect(came.code == .notFound && came.message == "no")
+                #expect(came.detailsBytes == (isSent ? status.detailsBytes : nil))
+            }
+        }
+    }
+
     @Test("Back-off grows to its limit, stays within its jitter, and starts anew")
     func backoff() {
         var backoff = Backoff(initial: .milliseconds(100), longest: .seconds(1))

@@ -42,7 +42,9 @@ struct HestonServer: HestonInverterService {
         case .unspecified, .calibration: break
         case .network, .polished:
             throw RPCStatus(.unimplemented, "there is no inverse network yet: use CALIBRATION")
-        case .unrecognized(let number): throw RPCStatus(.invalidArgument, "there is no inversion method \(number)")
+        case .unrecognized(let number):
+            throw RPCStatus(
+                .invalidArgument, "there is no inversion method \(number)", invalidField: "method", "is unknown")
         }
         let surface = try requireSurface(request.surface)
         let fit = try calibrator.calibrate(surface, warmStart: request.start?.domain)
@@ -55,7 +57,7 @@ struct HestonServer: HestonInverterService {
     func calibrate(_ request: CalibrateRequest, context: CallContext) async throws -> CalibrateResponse {
         try answering {
             let surface = try requireSurface(request.surface)
-            guard request.maxIterations >= 0 else { throw RPCStatus(.invalidArgument, "max_iterations is negative") }
+            guard request.maxIterations >= 0 else { throw RPCStatus(invalidField: "max_iterations", "is negative") }
             var configuration = Calibrator.Configuration()
             configuration.enforcesFeller = request.feller
             if request.maxIterations > 0 { configuration.maximumIterations = Int(request.maxIterations) }
@@ -77,10 +79,11 @@ struct HestonServer: HestonInverterService {
 
     private func weighted(_ surface: ImpliedVolatilitySurface, _ weights: [Double]) throws -> [CalibrationQuote] {
         guard weights.count == surface.cells.count else {
-            throw RPCStatus(.invalidArgument, "weights has \(weights.count) values for \(surface.cells.count) cells")
+            throw RPCStatus(
+                invalidField: "weights", "has \(weights.count) values for \(surface.cells.count) cells")
         }
         if let bad = weights.firstIndex(where: { !($0 >= 0 && $0.isFinite) }) {
-            throw RPCStatus(.invalidArgument, "weights[\(bad)] is not a finite number of at least 0")
+            throw RPCStatus(invalidField: "weights[\(bad)]", "is not a finite number of at least 0")
         }
         return surface.cells.indices.map { index in
             CalibrationQuote(
@@ -92,10 +95,10 @@ struct HestonServer: HestonInverterService {
 
     func price(_ request: PriceRequest, context: CallContext) async throws -> PriceResponse {
         guard let parameters = request.parameters?.domain else {
-            throw RPCStatus(.invalidArgument, "parameters is missing")
+            throw RPCStatus(invalidField: "parameters", "is missing")
         }
         let count = request.strikes.count
-        guard count > 0 else { throw RPCStatus(.invalidArgument, "strikes is empty") }
+        guard count > 0 else { throw RPCStatus(invalidField: "strikes", "is empty") }
         let tau = try spread(request.tau, over: count, name: "tau")
         let kinds = try spread(request.kinds.isEmpty ? [.call] : request.kinds, over: count, name: "kinds")
         let pricer = try answering {
@@ -142,7 +145,9 @@ struct HestonServer: HestonInverterService {
     ) async throws -> ImpliedVolatilityResponse {
         let count = request.prices.count
         guard request.strikes.count == count else {
-            throw RPCStatus(.invalidArgument, "\(count) prices and \(request.strikes.count) strikes")
+            throw RPCStatus(
+                .invalidArgument, "\(count) prices and \(request.strikes.count) strikes", invalidField: "strikes",
+                "is not as long as prices")
         }
         let tau = try spread(request.tau, over: count, name: "tau")
         let kinds = try spread(request.kinds.isEmpty ? [.call] : request.kinds, over: count, name: "kinds")
@@ -166,11 +171,13 @@ struct HestonServer: HestonInverterService {
     }
 
     func buildSurface(_ request: BuildSurfaceRequest, context: CallContext) async throws -> BuildSurfaceResponse {
-        guard let chain = request.chain else { throw RPCStatus(.invalidArgument, "chain is missing") }
+        guard let chain = request.chain else { throw RPCStatus(invalidField: "chain", "is missing") }
         let (cells, overflow) = max(1, request.logMoneyness.count).multipliedReportingOverflow(
             by: max(1, request.tau.count))
         guard !overflow, cells <= Self.maximumCells else {
-            throw RPCStatus(.invalidArgument, "log_moneyness × tau has more than \(Self.maximumCells) cells")
+            throw RPCStatus(
+                .invalidArgument, "log_moneyness × tau has more than \(Self.maximumCells) cells",
+                invalidField: "log_moneyness", "makes too large a grid with tau")
         }
         return try answering {
             var configuration = SurfaceBuilder.Configuration()
@@ -195,7 +202,7 @@ struct HestonServer: HestonInverterService {
     // MARK: Requests
 
     private func requireSurface(_ surface: Surface?) throws -> ImpliedVolatilitySurface {
-        guard let surface else { throw RPCStatus(.invalidArgument, "surface is missing") }
+        guard let surface else { throw RPCStatus(invalidField: "surface", "is missing") }
         return try surface.domain()
     }
 
@@ -203,7 +210,7 @@ struct HestonServer: HestonInverterService {
     private func spread<T>(_ values: [T], over count: Int, name: String) throws -> [T] {
         if values.count == count { return values }
         guard values.count == 1 else {
-            throw RPCStatus(.invalidArgument, "\(name) has \(values.count) values, 1 or \(count) needed")
+            throw RPCStatus(invalidField: name, "has \(values.count) values, 1 or \(count) needed")
         }
         return Array(repeating: values[0], count: count)
     }
@@ -212,7 +219,7 @@ struct HestonServer: HestonInverterService {
         switch kind {
         case .call: return .call
         case .put: return .put
-        case .unspecified, .unrecognized: throw RPCStatus(.invalidArgument, "kinds[\(index)] is unspecified")
+        case .unspecified, .unrecognized: throw RPCStatus(invalidField: "kinds[\(index)]", "is unspecified")
         }
     }
 
@@ -223,7 +230,10 @@ struct HestonServer: HestonInverterService {
         } catch let error as HestonError {
             throw RPCStatus(error)
         } catch let error as ContractError {
-            throw RPCStatus(.invalidArgument, "\(error)")
+            switch error {
+            case .missing(let field): throw RPCStatus(invalidField: field, "is missing")
+            case .invalid(let field, let reason): throw RPCStatus(invalidField: field, reason)
+            }
         }
     }
 }
@@ -232,10 +242,30 @@ extension RPCStatus {
     /// The one place that knows both vocabularies.
     init(_ error: HestonError) {
         switch error {
-        case .invalidArgument, .shapeMismatch, .belowIntrinsic, .aboveUpperBound, .noVolatilityInformation:
-            self.init(.invalidArgument, "\(error)")
+        case .invalidArgument(let name, let value, let allowed):
+            self.init(
+                .invalidArgument, "\(error)", invalidField: Self.field(name), "is \(value), allowed: \(allowed)")
+        case .shapeMismatch(let name, let expected, let actual):
+            self.init(
+                .invalidArgument, "\(error)", invalidField: Self.field(name),
+                "has \(actual) elements, \(expected) expected")
+        case .belowIntrinsic, .aboveUpperBound, .noVolatilityInformation:
+            self.init(.invalidArgument, "\(error)", invalidField: "prices", "\(error)")
         case .accuracyNotReached, .staleChain, .chainTooSparse, .tooFewCells, .calibrationFailed:
             self.init(.failedPrecondition, "\(error)")
+        }
+    }
+
+    /// The request's field of an argument's name in the domain.
+    private static func field(_ name: String) -> String {
+        switch name {
+        case "kappa", "theta", "sigma", "rho", "v0": "parameters.\(name)"
+        case "strike": "strikes"
+        case "dividendYield": "dividend_yield"
+        case "logMoneyness": "log_moneyness"
+        case "weight": "weights"
+        case "impliedVolatility": "surface.implied_volatility"
+        default: name
         }
     }
 }

@@ -29,7 +29,8 @@ struct CallCommand: AsyncParsableCommand {
                                "rho": -0.5, "v0": 0.3},
                 "spot": 100, "strikes": [90, 110], "tau": [0.25]}'
 
-            The exit code is 0 if the call ended with OK, and otherwise 1, with the status on standard error.
+            The exit code is 0 if the call ended with OK, and otherwise 1, with the status on standard error, and \
+            its details, one line of JSON each.
             """)
 
     @Argument(help: "Where the server listens.")
@@ -66,7 +67,10 @@ struct CallCommand: AsyncParsableCommand {
             try await run(channel)
             await channel.close()
         } catch let status as RPCStatus {
-            throw Self.failure("\(status.code.wireName): \(status.message)")
+            let lines = await ServerReflection(channel, options: CallOptions(timeout: .seconds(10)))
+                .details(of: status).map { $0.text() }
+            await channel.close()
+            throw Self.failure((["\(status.code.wireName): \(status.message)"] + lines).joined(separator: "\n"))
         } catch let error as DynamicMessageError {
             throw Self.failure("\(error)")
         }

@@ -3,6 +3,10 @@
 extension FileDescriptors {
     /// Every proto of this package, in the order of their names.
     public static let all: [FileDescriptor] = [
+        googleProtobufAny,
+        googleProtobufDuration,
+        googleRpcErrorDetails,
+        googleRpcStatus,
         grpcHealthV1Health,
         grpcReflectionV1Reflection,
         grpcReflectionV1alphaReflection,

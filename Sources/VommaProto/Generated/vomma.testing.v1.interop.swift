@@ -287,6 +287,8 @@ public struct TestingInteropStatus: ProtoMessage {
     public var code: Int32 = 0
     /// Any Unicode text.
     public var message: String = ""
+    /// A serialized google.rpc.Status, sent along if it is not empty.
+    public var details: [UInt8] = []
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -295,10 +297,12 @@ public struct TestingInteropStatus: ProtoMessage {
     /// The fields given; the others have their defaults.
     public init(
         code: Int32 = 0,
-        message: String = ""
+        message: String = "",
+        details: [UInt8] = []
     ) {
         self.code = code
         self.message = message
+        self.details = details
     }
 }
 
@@ -316,11 +320,13 @@ extension TestingInteropStatus: @unsafe WireMessage {
     init(wire: UnsafePointer<Vomma__Testing__V1__InteropStatus>) throws(MessageError) {
         self.code = unsafe wire.pointee.code_1
         self.message = try unsafe Wire.string(wire.pointee.message_2, Self.protoName, "message")
+        self.details = unsafe Wire.bytes(wire.pointee.details_3)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__InteropStatus>, _ arena: inout Arena) {
         unsafe wire.pointee.code_1 = self.code
         unsafe wire.pointee.message_2 = arena.string(self.message)
+        unsafe wire.pointee.details_3 = arena.bytes(self.details)
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -664,26 +670,26 @@ extension FileDescriptors {
             """,
         base64: """
             Ch52b21tYS90ZXN0aW5nL3YxL2ludGVyb3AucHJvdG8SEHZvbW1hLnRlc3RpbmcudjEiDgoMSW50ZXJvcEVtcHR5Ih4KDklu
-            dGVyb3BQYXlsb2FkEgwKBGJvZHkYASABKAwiLgoNSW50ZXJvcFN0YXR1cxIMCgRjb2RlGAEgASgFEg8KB21lc3NhZ2UYAiAB
-            KAkiiQEKDFVuYXJ5UmVxdWVzdBIVCg1yZXNwb25zZV9zaXplGAEgASgFEjEKB3BheWxvYWQYAiABKAsyIC52b21tYS50ZXN0
-            aW5nLnYxLkludGVyb3BQYXlsb2FkEi8KBnN0YXR1cxgDIAEoCzIfLnZvbW1hLnRlc3RpbmcudjEuSW50ZXJvcFN0YXR1cyJY
-            Cg1VbmFyeVJlc3BvbnNlEjEKB3BheWxvYWQYASABKAsyIC52b21tYS50ZXN0aW5nLnYxLkludGVyb3BQYXlsb2FkEhQKDHJl
-            cXVlc3Rfc2l6ZRgCIAEoBSKsAQoNT3V0cHV0UmVxdWVzdBI3CglyZXNwb25zZXMYASADKAsyJC52b21tYS50ZXN0aW5nLnYx
-            LlJlc3BvbnNlUGFyYW1ldGVycxIxCgdwYXlsb2FkGAIgASgLMiAudm9tbWEudGVzdGluZy52MS5JbnRlcm9wUGF5bG9hZBIv
-            CgZzdGF0dXMYAyABKAsyHy52b21tYS50ZXN0aW5nLnYxLkludGVyb3BTdGF0dXMiQQoSUmVzcG9uc2VQYXJhbWV0ZXJzEgwK
-            BHNpemUYASABKAUSHQoVaW50ZXJ2YWxfbWljcm9zZWNvbmRzGAIgASgDIkMKDk91dHB1dFJlc3BvbnNlEjEKB3BheWxvYWQY
-            ASABKAsyIC52b21tYS50ZXN0aW5nLnYxLkludGVyb3BQYXlsb2FkIkEKDElucHV0UmVxdWVzdBIxCgdwYXlsb2FkGAEgASgL
-            MiAudm9tbWEudGVzdGluZy52MS5JbnRlcm9wUGF5bG9hZCIjCg1JbnB1dFJlc3BvbnNlEhIKCnRvdGFsX3NpemUYASABKAMy
-            hwQKB0ludGVyb3ASSwoJRW1wdHlDYWxsEh4udm9tbWEudGVzdGluZy52MS5JbnRlcm9wRW1wdHkaHi52b21tYS50ZXN0aW5n
-            LnYxLkludGVyb3BFbXB0eRJMCglVbmFyeUNhbGwSHi52b21tYS50ZXN0aW5nLnYxLlVuYXJ5UmVxdWVzdBofLnZvbW1hLnRl
-            c3RpbmcudjEuVW5hcnlSZXNwb25zZRJaChNTdHJlYW1pbmdPdXRwdXRDYWxsEh8udm9tbWEudGVzdGluZy52MS5PdXRwdXRS
-            ZXF1ZXN0GiAudm9tbWEudGVzdGluZy52MS5PdXRwdXRSZXNwb25zZTABElcKElN0cmVhbWluZ0lucHV0Q2FsbBIeLnZvbW1h
-            LnRlc3RpbmcudjEuSW5wdXRSZXF1ZXN0Gh8udm9tbWEudGVzdGluZy52MS5JbnB1dFJlc3BvbnNlKAESVwoORnVsbER1cGxl
-            eENhbGwSHy52b21tYS50ZXN0aW5nLnYxLk91dHB1dFJlcXVlc3QaIC52b21tYS50ZXN0aW5nLnYxLk91dHB1dFJlc3BvbnNl
-            KAEwARJTChFVbmltcGxlbWVudGVkQ2FsbBIeLnZvbW1hLnRlc3RpbmcudjEuSW50ZXJvcEVtcHR5Gh4udm9tbWEudGVzdGlu
-            Zy52MS5JbnRlcm9wRW1wdHkyawoUVW5pbXBsZW1lbnRlZEludGVyb3ASUwoRVW5pbXBsZW1lbnRlZENhbGwSHi52b21tYS50
-            ZXN0aW5nLnYxLkludGVyb3BFbXB0eRoeLnZvbW1hLnRlc3RpbmcudjEuSW50ZXJvcEVtcHR5Qgq6AgdUZXN0aW5nYgZwcm90
-            bzM=
+            dGVyb3BQYXlsb2FkEgwKBGJvZHkYASABKAwiPwoNSW50ZXJvcFN0YXR1cxIMCgRjb2RlGAEgASgFEg8KB21lc3NhZ2UYAiAB
+            KAkSDwoHZGV0YWlscxgDIAEoDCKJAQoMVW5hcnlSZXF1ZXN0EhUKDXJlc3BvbnNlX3NpemUYASABKAUSMQoHcGF5bG9hZBgC
+            IAEoCzIgLnZvbW1hLnRlc3RpbmcudjEuSW50ZXJvcFBheWxvYWQSLwoGc3RhdHVzGAMgASgLMh8udm9tbWEudGVzdGluZy52
+            MS5JbnRlcm9wU3RhdHVzIlgKDVVuYXJ5UmVzcG9uc2USMQoHcGF5bG9hZBgBIAEoCzIgLnZvbW1hLnRlc3RpbmcudjEuSW50
+            ZXJvcFBheWxvYWQSFAoMcmVxdWVzdF9zaXplGAIgASgFIqwBCg1PdXRwdXRSZXF1ZXN0EjcKCXJlc3BvbnNlcxgBIAMoCzIk
+            LnZvbW1hLnRlc3RpbmcudjEuUmVzcG9uc2VQYXJhbWV0ZXJzEjEKB3BheWxvYWQYAiABKAsyIC52b21tYS50ZXN0aW5nLnYx
+            LkludGVyb3BQYXlsb2FkEi8KBnN0YXR1cxgDIAEoCzIfLnZvbW1hLnRlc3RpbmcudjEuSW50ZXJvcFN0YXR1cyJBChJSZXNw
+            b25zZVBhcmFtZXRlcnMSDAoEc2l6ZRgBIAEoBRIdChVpbnRlcnZhbF9taWNyb3NlY29uZHMYAiABKAMiQwoOT3V0cHV0UmVz
+            cG9uc2USMQoHcGF5bG9hZBgBIAEoCzIgLnZvbW1hLnRlc3RpbmcudjEuSW50ZXJvcFBheWxvYWQiQQoMSW5wdXRSZXF1ZXN0
+            EjEKB3BheWxvYWQYASABKAsyIC52b21tYS50ZXN0aW5nLnYxLkludGVyb3BQYXlsb2FkIiMKDUlucHV0UmVzcG9uc2USEgoK
+            dG90YWxfc2l6ZRgBIAEoAzKHBAoHSW50ZXJvcBJLCglFbXB0eUNhbGwSHi52b21tYS50ZXN0aW5nLnYxLkludGVyb3BFbXB0
+            eRoeLnZvbW1hLnRlc3RpbmcudjEuSW50ZXJvcEVtcHR5EkwKCVVuYXJ5Q2FsbBIeLnZvbW1hLnRlc3RpbmcudjEuVW5hcnlS
+            ZXF1ZXN0Gh8udm9tbWEudGVzdGluZy52MS5VbmFyeVJlc3BvbnNlEloKE1N0cmVhbWluZ091dHB1dENhbGwSHy52b21tYS50
+            ZXN0aW5nLnYxLk91dHB1dFJlcXVlc3QaIC52b21tYS50ZXN0aW5nLnYxLk91dHB1dFJlc3BvbnNlMAESVwoSU3RyZWFtaW5n
+            SW5wdXRDYWxsEh4udm9tbWEudGVzdGluZy52MS5JbnB1dFJlcXVlc3QaHy52b21tYS50ZXN0aW5nLnYxLklucHV0UmVzcG9u
+            c2UoARJXCg5GdWxsRHVwbGV4Q2FsbBIfLnZvbW1hLnRlc3RpbmcudjEuT3V0cHV0UmVxdWVzdBogLnZvbW1hLnRlc3Rpbmcu
+            djEuT3V0cHV0UmVzcG9uc2UoATABElMKEVVuaW1wbGVtZW50ZWRDYWxsEh4udm9tbWEudGVzdGluZy52MS5JbnRlcm9wRW1w
+            dHkaHi52b21tYS50ZXN0aW5nLnYxLkludGVyb3BFbXB0eTJrChRVbmltcGxlbWVudGVkSW50ZXJvcBJTChFVbmltcGxlbWVu
+            dGVkQ2FsbBIeLnZvbW1hLnRlc3RpbmcudjEuSW50ZXJvcEVtcHR5Gh4udm9tbWEudGVzdGluZy52MS5JbnRlcm9wRW1wdHlC
+            CroCB1Rlc3RpbmdiBnByb3RvMw==
             """
     )
 }

@@ -188,6 +188,25 @@ def special_status_message(peer):
             check(f"special_status_message, {code.name} {message!r}", ended == (code, message), ended)
 
 
+def status_details(peer):
+    """google.rpc.Status beside the status, as grpcio-status reads it: of a unary call, and after responses."""
+    for count in (0, 1, 40):
+        rich = peer.messages.Rich(code=9, message=UNICODE)
+        for index in range(count):
+            rich.details.add(type_url=f"type.googleapis.com/google.rpc.Help{index}", value=bytes(range(index, 60)))
+        ordered = peer.messages.InteropStatus(code=9, message=UNICODE, details=rich.SerializeToString())
+        for name, call in (
+                ("a unary call", lambda: peer.unary(peer.messages.UnaryRequest(status=ordered), timeout=20)),
+                ("a stream", lambda: list(peer.duplex(iter([peer.order(3, status=ordered)]), timeout=20)))):
+            try:
+                call()
+                check(f"status_details of {name}", False, "no error")
+            except grpc.RpcError as error:
+                came = dict(error.trailing_metadata()).get(interop_messages.DETAILS)
+                right = came is not None and peer.messages.Rich.FromString(came) == rich
+                check(f"status_details of {name}, {count} of them", right and error.details() == UNICODE, came)
+
+
 def unimplemented_method(peer):
     ended = status(lambda: peer.unimplemented(peer.messages.InteropEmpty(), timeout=20))[0]
     check("unimplemented_method", ended == grpc.StatusCode.UNIMPLEMENTED, ended)
@@ -287,8 +306,8 @@ def main(port, descriptor, longest=None, gzip=False):
     for case in (
             empty_unary, large_unary, client_streaming, server_streaming, ping_pong, empty_stream, cancel_after_begin,
             cancel_after_first_response, timeout_on_sleeping_server, custom_metadata, status_code_and_message,
-            special_status_message, unimplemented_method, unimplemented_service, compression, sizes, long_streams,
-            many_calls, cancellations, deadlines):
+            special_status_message, status_details, unimplemented_method, unimplemented_service, compression, sizes,
+            long_streams, many_calls, cancellations, deadlines):
         try:
             case(peer)
         except Exception as error:  # pylint: disable=broad-except

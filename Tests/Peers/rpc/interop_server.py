@@ -76,6 +76,10 @@ class Handlers(grpc.GenericRpcHandler):
             yield from self.output(request, context)
 
     def end(self, status, context):
+        if status.details:
+            # As grpcio-status does it, beside what was set before.
+            before = context.trailing_metadata() or ()
+            context.set_trailing_metadata((*before, (interop_messages.DETAILS, status.details)))
         if status.code:
             context.abort(next(code for code in grpc.StatusCode if code.value[0] == status.code), status.message)
 

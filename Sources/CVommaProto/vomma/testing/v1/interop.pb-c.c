@@ -123,7 +123,7 @@ const ProtobufCMessageDescriptor vomma__testing__v1__interop_payload__descriptor
   (ProtobufCMessageInit) vomma__testing__v1__interop_payload__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__testing__v1__interop_status__field_descriptors[2] =
+static const ProtobufCFieldDescriptor vomma__testing__v1__interop_status__field_descriptors[3] =
 {
   {
     "code_1",
@@ -149,15 +149,28 @@ static const ProtobufCFieldDescriptor vomma__testing__v1__interop_status__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "details_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__Testing__V1__InteropStatus, details_3),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__testing__v1__interop_status__field_indices_by_name[] = {
   0,   /* field[0] = code_1 */
+  2,   /* field[2] = details_3 */
   1,   /* field[1] = message_2 */
 };
 static const ProtobufCIntRange vomma__testing__v1__interop_status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor vomma__testing__v1__interop_status__descriptor =
 {
@@ -167,7 +180,7 @@ const ProtobufCMessageDescriptor vomma__testing__v1__interop_status__descriptor 
   "Vomma__Testing__V1__InteropStatus",
   "vomma.testing.v1",
   sizeof(Vomma__Testing__V1__InteropStatus),
-  2,
+  3,
   vomma__testing__v1__interop_status__field_descriptors,
   vomma__testing__v1__interop_status__field_indices_by_name,
   1,  vomma__testing__v1__interop_status__number_ranges,

@@ -56,10 +56,11 @@ struct  Vomma__Testing__V1__InteropStatus
   ProtobufCMessage base;
   int32_t code_1;
   ProtobufCBinaryData message_2;
+  ProtobufCBinaryData details_3;
 };
 #define VOMMA__TESTING__V1__INTEROP_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__interop_status__descriptor) \
-    , 0, {0,NULL} }
+    , 0, {0,NULL}, {0,NULL} }
 
 
 struct  Vomma__Testing__V1__UnaryRequest
