@@ -173,8 +173,8 @@ let package = Package(
         tests(
             "RPC",
             [
-                "ChildProcesses", "Compression", "InteropService", "LocalStack", "Telemetry", "TestKit", metrics, nio, nioPosix, nioLocks,
-                nioSSL, logging,
+                "ChildProcesses", "Compression", "InteropService", "LocalStack", "Telemetry", "TestKit", metrics, nio,
+                nioEmbedded, nioPosix, nioLocks, nioSSL, logging,
             ]),
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),

@@ -21,7 +21,7 @@ final class ClientConnection: HTTP2Connection {
         self.authority = authority
         let configuration = transport.configuration
         try super.init(
-            .client, configuration.http2, keepAlive: configuration.keepAlive, loop: transport.loop, log: log)
+            .client, configuration.http2, keepAlive: transport.keepAlive, loop: transport.loop, log: log)
     }
 
     override var isBusy: Bool { callCount > 0 }
@@ -63,7 +63,9 @@ final class ClientConnection: HTTP2Connection {
                 isReported = true
                 transport.established(self)
             }
-        case .goAway: leave()
+        case .goAway(let code):
+            if code == .enhanceYourCalm, !isLeaving { transport.calmDown() }
+            leave()
         case .pingAnswered: break
         }
     }

@@ -31,6 +31,8 @@ final class ClientTransport: @unchecked Sendable {
     private static let closed = RPCStatus(.unavailable, "the channel is closed")
 
     let configuration: RPCChannelConfiguration
+    /// What new connections keep alive by: slower than configured once a server has found it too much.
+    private(set) var keepAlive: KeepAliveConfiguration
     let loop: any EventLoop
     var throttle: RetryThrottleState
     private let targets: [Address]
@@ -67,6 +69,7 @@ final class ClientTransport: @unchecked Sendable {
         precondition(configuration.tls?.canVerifyServers != false, "a channel's TLS needs an authority")
         self.targets = targets
         self.configuration = configuration
+        keepAlive = configuration.keepAlive
         self.resolver = resolver
         self.log = log
         loop = MultiThreadedEventLoopGroup.singleton.any()
@@ -313,6 +316,9 @@ final class ClientTransport: @unchecked Sendable {
         perform(selector.connected(connection.number))
         for call in takeWaiting(where: { _ in true }) { place(call) }
     }
+
+    /// A server found that we PING too often, or send too much of something else.
+    func calmDown() { keepAlive.interval = min(keepAlive.interval * 2, .seconds(3600)) }
 
     /// The connection takes no more calls, but has some.
     func leaving(_ connection: ClientConnection) { ended(connection) }

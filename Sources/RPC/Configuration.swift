@@ -23,6 +23,14 @@ public struct RPCServerConfiguration: Sendable {
     public var handshakeTimeout: Duration = .seconds(10)
     /// A connection without calls for this long is drained and closed; `nil` (default): never.
     public var maxConnectionIdle: Duration?
+    /// A connection is drained and closed at about this age, ±10 % at random so that not all come back at once; `nil`
+    /// (default): at none. With it clients find servers that were added, and old credentials get out of use.
+    public var maxConnectionAge: Duration?
+    /// How long the calls of such a connection may go on before they end with UNAVAILABLE; `nil` (default): as long as
+    /// they take.
+    public var maxConnectionAgeGrace: Duration?
+    /// How often clients may send PING.
+    public var clientPings = ClientPingConfiguration()
     /// Silence on a connection with calls after which a PING is sent, and then how long to wait for any byte.
     public var keepAlive = KeepAliveConfiguration()
     /// After `beginShutdown`, how long accepted calls may go on before they end with UNAVAILABLE. Default 5 s.
@@ -84,6 +92,20 @@ public struct KeepAliveConfiguration: Sendable {
     public var interval: Duration = .seconds(20)
     /// Further silence after which the connection counts as dead. Default 10 s.
     public var timeout: Duration = .seconds(10)
+
+    public init() {}
+}
+
+/// How often clients may send PING, as gRPC's servers have it: after two that come too soon, a third one ends the
+/// connection with ENHANCE_YOUR_CALM, “too_many_pings”, at which clients of gRPC's slow down. PINGs after headers or
+/// data of ours are never too soon: clients measure the network with them.
+public struct ClientPingConfiguration: Sendable {
+    /// Least time between two. Default 5 s: half of what gRPC's clients allow themselves at the least, a quarter of our
+    /// own clients' `KeepAliveConfiguration.interval`. gRPC's servers have 5 minutes, which those of our clients that
+    /// notice a dead server within half a minute would not survive.
+    public var minInterval: Duration = .seconds(5)
+    /// Whether the same holds while a connection has no calls. Default: no, then one in two hours is enough.
+    public var permitsWithoutCalls = false
 
     public init() {}
 }

@@ -56,6 +56,8 @@ class HTTP2Connection: ChannelInboundHandler {
     func handle(_ event: HTTP2Session.Event, input: UnsafeRawBufferPointer) {}
     /// The transport is gone: every call on it has to end. Called once.
     func connectionLost(_ reason: String) {}
+    /// PINGs of the peer's came.
+    func pinged(count: Int) {}
     /// Called about once a second, or sooner if a configured time is shorter.
     func tick(now: NIODeadline) {}
     /// The TLS handshake is done and HTTP/2 agreed on.
@@ -108,6 +110,11 @@ class HTTP2Connection: ChannelInboundHandler {
             if !flood.take(count, now: lastRead) {
                 session.terminate(.enhanceYourCalm)
                 log.debug("control frame flood")
+            }
+            if session.pingCount > 0 {
+                pinged(count: session.pingCount)
+                session.pingCount = 0
+                session.hasSentStreamFrame = false
             }
         }
     }

@@ -135,7 +135,9 @@ extension HTTP2Session {
             controlFrameCount += 1
             emit(.settings)
         case NGHTTP2_PING.rawValue:
-            if flags & NGHTTP2_FLAG_ACK.rawValue != 0 { emit(.pingAnswered) } else { controlFrameCount += 1 }
+            guard flags & NGHTTP2_FLAG_ACK.rawValue == 0 else { return emit(.pingAnswered) }
+            controlFrameCount += 1
+            pingCount += 1
         case NGHTTP2_PRIORITY.rawValue:
             controlFrameCount += 1
         case NGHTTP2_GOAWAY.rawValue:
@@ -172,6 +174,7 @@ extension HTTP2Session {
     // MARK: - Sending
 
     fileprivate func frameSent(_ head: nghttp2_frame_hd) {
+        if UInt32(head.type) <= NGHTTP2_HEADERS.rawValue { hasSentStreamFrame = true }
         if role == .client, UInt32(head.type) == NGHTTP2_HEADERS.rawValue, let slot = slotOf(head.stream_id) {
             slots[slot].isHeadSent = true
             return

@@ -103,6 +103,9 @@ internal import NIOCore
     @safe @exclusivity(unchecked) var headers = HeaderFields()
     /// Control frames received so far (see `HTTP2Configuration.maxControlFrameBurst`).
     var controlFrameCount = 0
+    /// PINGs received, and whether headers or data were sent: since their reader has set them back.
+    var pingCount = 0
+    var hasSentStreamFrame = false
 
     /// Unsent bytes of all streams.
     var queuedByteTotal = 0
@@ -297,10 +300,12 @@ internal import NIOCore
     /// Tells clients to stop opening streams, without refusing those on their way (server). `goAway` follows later.
     func submitShutdownNotice() { unsafe nghttp2_submit_shutdown_notice(handle) }
 
-    /// Accepts no stream beyond those begun.
-    func goAway(_ code: HTTP2ErrorCode) {
+    /// Accepts no stream beyond those begun. `reason` goes to the peer.
+    func goAway(_ code: HTTP2ErrorCode, reason: String = "") {
         let last = unsafe nghttp2_session_get_last_proc_stream_id(handle)
-        unsafe nghttp2_submit_goaway(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), last, code.rawValue, nil, 0)
+        let text = Array(reason.utf8)
+        unsafe nghttp2_submit_goaway(
+            handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), last, code.rawValue, text, text.count)
     }
 
     /// Sends GOAWAY and nothing more: `isOver` once it is produced.

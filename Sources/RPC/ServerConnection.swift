@@ -33,6 +33,11 @@ final class ServerConnection: HTTP2Connection {
     private var idleSince: NIODeadline
     private var reportedAt = NIODeadline.now()
     private var drain = DrainState.serving
+    private var pings: PingWatch
+    /// When the connection is too old, and when its calls have had their grace after that.
+    private let maxAge: Duration?
+    private var graceEnd: NIODeadline?
+    private var isGraceOver = false
     /// The next look at the calls' deadlines: at the earliest of them, or earlier.
     private var alarm: (time: ContinuousClock.Instant, timer: Scheduled<Void>)?
 
@@ -43,6 +48,8 @@ final class ServerConnection: HTTP2Connection {
         handlers = environment.handlers
         memory = MemoryShare(environment.memory)
         idleSince = .now()
+        pings = PingWatch(environment.configuration.clientPings)
+        maxAge = environment.configuration.maxConnectionAge.map { $0 * Double.random(in: 0.9...1.1) }
         try super.init(
             .server, environment.configuration.http2, keepAlive: environment.configuration.keepAlive, loop: loop,
             log: log)
@@ -52,8 +59,8 @@ final class ServerConnection: HTTP2Connection {
 
     override var tickGranularity: Duration {
         let configuration = environment.configuration
-        return min(
-            super.tickGranularity, configuration.handshakeTimeout, configuration.maxConnectionIdle ?? .seconds(1))
+        let others = [configuration.maxConnectionIdle, maxAge, configuration.maxConnectionAgeGrace].compactMap(\.self)
+        return others.reduce(min(super.tickGranularity, configuration.handshakeTimeout)) { min($0, $1) }
     }
 
     override func handle(_ event: HTTP2Session.Event, input: UnsafeRawBufferPointer) {
@@ -114,10 +121,23 @@ final class ServerConnection: HTTP2Connection {
             now - max(idleSince, openedAt) > TimeAmount(idle)
         {
             beginDrain()
+        } else if drain == .serving, let maxAge, now - openedAt > TimeAmount(maxAge) {
+            graceEnd = configuration.maxConnectionAgeGrace.map { now + TimeAmount($0) }
+            beginDrain()
+        } else if let graceEnd, now > graceEnd {
+            endAfterGrace()
         } else if drain == .noticed {
             // A client that does not even answer a PING for a tick gets no further grace.
             leave()
         }
+    }
+
+    override func pinged(count: Int) {
+        let isFine = pings.take(count, now: lastRead, afterData: session.hasSentStreamFrame, hasCalls: callCount > 0)
+        guard !isFine else { return }
+        log.debug("too many pings", metadata: ["peer": "\(peer)"])
+        session.goAway(.enhanceYourCalm, reason: "too_many_pings")
+        session.terminate(.enhanceYourCalm)
     }
 
     // MARK: - Deadlines
@@ -159,6 +179,14 @@ final class ServerConnection: HTTP2Connection {
         session.terminate(.noError)
         flush()
         close(status.message)
+    }
+
+    /// Ends every call: with a status, and at the next look, if the client has not read it by then, without.
+    private func endAfterGrace() {
+        let status = RPCStatus(.unavailable, "the connection has reached its age")
+        if isGraceOver { return stop(status) }
+        isGraceOver = true
+        for call in calls { call?.end(status) }
     }
 
     private func leave() {

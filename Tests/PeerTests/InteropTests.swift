@@ -22,6 +22,13 @@ struct InteropTests {
         }
     }
 
+    @Test("grpcio's client, while its connections age and end all the time")
+    func agedConnections() async throws {
+        try await Self.withServer(.ours, configure: { $0.maxConnectionAge = .milliseconds(100) }) { port in
+            try await Self.judge(port, options: Self.limit)
+        }
+    }
+
     static let limit = ["--limit", "\(RPCServerConfiguration().maxMessageByteCount)"]
 
     /// Has grpcio's client judge the server on this port.
