@@ -64,6 +64,9 @@ class HTTP2Connection: ChannelInboundHandler {
     func secured() {}
     /// Whether calls are in flight.
     var isBusy: Bool { false }
+    /// How long the peer may take to close a connection that is over, before we do. A socket that is closed over bytes
+    /// which were not read is reset by the system: the peer may then lose answers that it has not read yet.
+    var linger: TimeAmount { .zero }
     /// The shortest of the times that `tick` has to observe.
     var tickGranularity: Duration { min(keepAlive.interval, keepAlive.timeout) }
 
@@ -188,7 +191,7 @@ class HTTP2Connection: ChannelInboundHandler {
             // Behind everything that the socket has not taken yet.
             let bound = NIOLoopBound(self, eventLoop: loop)
             context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
-                bound.value.close("the connection was ended")
+                bound.value.loop.scheduleTask(in: bound.value.linger) { bound.value.close("the connection was ended") }
             }
         }
     }

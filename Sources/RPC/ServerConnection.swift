@@ -12,10 +12,10 @@ final class ServerConnection: HTTP2Connection {
         let memory: MemoryBudget
     }
 
-    private enum DrainState {
+    private enum DrainState: Equatable {
         case serving
         /// The notice is sent; the final GOAWAY follows when the client has surely seen it.
-        case noticed
+        case noticed(at: NIODeadline)
         /// No new streams; the connection closes with its last call.
         case leaving
     }
@@ -57,6 +57,8 @@ final class ServerConnection: HTTP2Connection {
 
     override var isBusy: Bool { callCount > 0 }
 
+    override var linger: TimeAmount { drain == .leaving ? .seconds(1) : .zero }
+
     override var tickGranularity: Duration {
         let configuration = environment.configuration
         let others = [configuration.maxConnectionIdle, maxAge, configuration.maxConnectionAgeGrace].compactMap(\.self)
@@ -86,7 +88,10 @@ final class ServerConnection: HTTP2Connection {
             session.release(stream)
             closeIfLeft()
         case .pingAnswered:
-            if drain == .noticed { leave() }
+            // Not yet: gRPC's clients put the answer before requests that they had begun when the notice came.
+            guard case .noticed = drain else { return }
+            let bound = NIOLoopBound(self, eventLoop: loop)
+            loop.execute { bound.value.leave() }
         case .settings, .goAway: break
         }
     }
@@ -126,8 +131,9 @@ final class ServerConnection: HTTP2Connection {
             beginDrain()
         } else if let graceEnd, now > graceEnd {
             endAfterGrace()
-        } else if drain == .noticed {
-            // A client that does not even answer a PING for a tick gets no further grace.
+        } else if case .noticed(let start) = drain, now - start > TimeAmount(configuration.drainTimeout / 2) {
+            // A busy client needs time to see the notice: what it sends beyond the final word would be lost. One that
+            // does not even answer a PING gets no more of it.
             leave()
         }
     }
@@ -167,7 +173,7 @@ final class ServerConnection: HTTP2Connection {
     /// Refuses new streams in the way that loses none: notice, round trip, final GOAWAY. Calls in flight go on.
     func beginDrain() {
         guard drain == .serving else { return }
-        drain = .noticed
+        drain = .noticed(at: .now())
         session.submitShutdownNotice()
         session.ping()
         flush()
@@ -190,6 +196,7 @@ final class ServerConnection: HTTP2Connection {
     }
 
     private func leave() {
+        guard case .noticed = drain else { return }
         drain = .leaving
         session.goAway(.noError)
         scheduleFlush()
