@@ -15,6 +15,10 @@ struct Arena: ~Copyable {
     private var budget: Int
     /// Whether a piece was refused because it went beyond the limit.
     private(set) var isExhausted = false
+    /// Whether protobuf-c gave something back: what a later occurrence replaced, or notes beyond those on its stack.
+    private(set) var hasTakenBack = false
+    /// The strings and bytes to be written, together. Beyond the limit of a message they are counted only.
+    private(set) var textByteCount = 0
     /// How many messages enclose the one being written, and whether they were ever too many.
     private(set) var depth = 0
     private(set) var isTooDeep = false
@@ -79,7 +83,10 @@ struct Arena: ~Copyable {
                 guard let arena = unsafe data?.assumingMemoryBound(to: Arena.self) else { return nil }
                 return unsafe arena.pointee.allocate(byteCount)
             },
-            free: { _, _ in },
+            free: { data, _ in
+                guard let arena = unsafe data?.assumingMemoryBound(to: Arena.self) else { return }
+                unsafe arena.pointee.hasTakenBack = true
+            },
             allocator_data: arena)
     }
 }
@@ -104,7 +111,8 @@ extension Arena {
     }
 
     private mutating func copy(_ source: UnsafeRawBufferPointer) -> ProtobufCBinaryData {
-        guard let start = source.baseAddress, unsafe !source.isEmpty else {
+        textByteCount += source.count
+        guard let start = source.baseAddress, unsafe !source.isEmpty, textByteCount <= Wire.byteLimit else {
             return unsafe ProtobufCBinaryData(len: 0, data: nil)
         }
         let target: UnsafeMutablePointer<UInt8> = unsafe room(source.count)
@@ -133,9 +141,9 @@ extension Arena {
         return unsafe target
     }
 
-    mutating func bools(_ values: [Bool]) -> UnsafeMutablePointer<protobuf_c_boolean>? {
+    mutating func bools(_ values: [Bool]) -> UnsafeMutablePointer<UInt64>? {
         guard !values.isEmpty else { return nil }
-        let target: UnsafeMutablePointer<protobuf_c_boolean> = unsafe room(values.count)
+        let target: UnsafeMutablePointer<UInt64> = unsafe room(values.count)
         for index in values.indices { unsafe target[index] = values[index] ? 1 : 0 }
         return unsafe target
     }

@@ -2,12 +2,10 @@
 // other files are what it stands on: read ProtoMessage, Wire (decoding), Arena (encoding).
 //
 // The wire work is libprotobuf-c's. What it does not do is added here: a limit of depth and of memory, and the check of
-// UTF-8. What it does otherwise than the standard, known and left so:
-//  - a known field that arrives with another wire type makes the message malformed (a bool with bytes is even read),
-//    instead of becoming an unknown field;
-//  - groups, which proto3 doesn't have, are refused even as unknown fields;
-//  - a message that is a oneof's choice and occurs twice is replaced by its second occurrence, not merged with it;
-//  - unknown fields within a map's entry are dropped.
+// UTF-8. What it does otherwise than the standard is put right for the few messages that have it (MessageScan,
+// MessageRepair): known fields of another wire type, groups, and messages that occur twice and are to be merged.
+// Known and left so: unknown fields within a map's entry are dropped, and a text that a later one replaces need not be
+// UTF-8.
 // Strings compare as Swift's do, by canonical equivalence: map keys that differ only in their normalisation are one.
 
 public import RPC

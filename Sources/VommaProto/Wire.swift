@@ -6,6 +6,8 @@ protocol WireMessage: ProtoMessage {
     associatedtype CStruct
     /// Whether the schema lets this message, or one within it, contain itself: then the depth is checked.
     static var canNestWithoutBound: Bool { get }
+    /// Whether this message, or one within it, holds a message otherwise than in a list: then two may be to be merged.
+    static var holdsSingleMessages: Bool { get }
     /// Sets a struct to the message's defaults.
     static func initialise(_ wire: UnsafeMutablePointer<CStruct>)
     /// Reads an unpacked struct.
@@ -18,6 +20,8 @@ protocol WireMessage: ProtoMessage {
 enum Wire {
     /// Messages within messages: 100 levels below the outermost, as other implementations have it.
     static let depthLimit = 100
+    /// Messages are smaller than 2 GiB, as in other implementations.
+    static let byteLimit = Int(Int32.max)
     /// The memory that unpacking may take. protobuf-c notes 32 bytes for each field it meets, of which the least has 2
     /// bytes, and its notes grow by doubling: 32 times the bytes hold for any numbers and texts. Empty messages in a
     /// list cost more (2 bytes become a struct): the constant is for them. Beyond that a message was made to cost.
@@ -36,7 +40,7 @@ enum Wire {
     private static func decode<M: WireMessage>(
         _ bytes: UnsafeRawBufferPointer, _ first: UnsafeMutableRawBufferPointer
     ) throws(MessageError) -> M {
-        guard bytes.count <= Int(Int32.max) else {
+        guard bytes.count <= byteLimit else {
             throw .tooLarge(message: M.protoName, byteCount: bytes.count)
         }
         // Most messages are unpacked in twice their size: numbers stay what they are, structs add their headers.
@@ -49,22 +53,57 @@ enum Wire {
             throw .malformed(message: M.protoName)
         }
         if M.canNestWithoutBound {
-            switch unsafe NestingDepth.check(bytes, descriptor, limit: depthLimit) {
-            case .withinLimit: break
-            case .beyondLimit: throw .tooDeep(message: M.protoName, limit: depthLimit)
+            switch unsafe MessageScan.check(bytes, descriptor, limit: depthLimit) {
+            case .plain: break
+            case .odd: return try unsafe decodeOdd(bytes, descriptor)
+            case .tooDeep: throw .tooDeep(message: M.protoName, limit: depthLimit)
             case .malformed: throw .malformed(message: M.protoName)
             }
         }
-        let start = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
-        let unpacked = unsafe withUnsafeMutablePointer(to: &arena) { arena in
-            var allocator = unsafe Arena.allocator(arena)
-            return unsafe protobuf_c_message_unpack(descriptor, &allocator, bytes.count, start)
+        guard let message = unsafe unpack(bytes, descriptor, &arena) else {
+            guard !arena.isExhausted else { throw .tooLarge(message: M.protoName, byteCount: bytes.count) }
+            return try unsafe decodeOdd(bytes, descriptor)
         }
-        guard let message = unsafe unpacked else {
+        // Something was replaced by its second occurrence, or there are more fields than protobuf-c notes on its stack.
+        if arena.hasTakenBack, M.holdsSingleMessages, !M.canNestWithoutBound {
+            guard case .plain = unsafe MessageScan.check(bytes, descriptor, limit: depthLimit) else {
+                return try unsafe decodeOdd(bytes, descriptor)
+            }
+        }
+        return try unsafe M(wire: UnsafeRawPointer(message).assumingMemoryBound(to: M.CStruct.self))
+    }
+
+    /// The way of the few messages that protobuf-c does not read as the standard has it.
+    private static func decodeOdd<M: WireMessage>(
+        _ bytes: UnsafeRawBufferPointer, _ descriptor: UnsafePointer<ProtobufCMessageDescriptor>
+    ) throws(MessageError) -> M {
+        let plain: [UInt8]
+        do {
+            plain = try unsafe MessageRepair.rewrite(bytes, descriptor, limit: depthLimit)
+        } catch {
+            throw error == .tooDeep
+                ? .tooDeep(message: M.protoName, limit: depthLimit) : .malformed(message: M.protoName)
+        }
+        var arena = unsafe Arena(
+            limit: memoryLimit(byteCount: bytes.count), expected: 512 + 2 * plain.count,
+            first: UnsafeMutableRawBufferPointer(start: nil, count: 0))
+        defer { arena.free() }
+        guard let message = unsafe plain.withUnsafeBytes({ unsafe unpack($0, descriptor, &arena) }) else {
             throw arena.isExhausted
                 ? .tooLarge(message: M.protoName, byteCount: bytes.count) : .malformed(message: M.protoName)
         }
+        unsafe MessageRepair.unwrap(message)
         return try unsafe M(wire: UnsafeRawPointer(message).assumingMemoryBound(to: M.CStruct.self))
+    }
+
+    private static func unpack(
+        _ bytes: UnsafeRawBufferPointer, _ descriptor: UnsafePointer<ProtobufCMessageDescriptor>, _ arena: inout Arena
+    ) -> UnsafeMutablePointer<ProtobufCMessage>? {
+        let start = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+        return unsafe withUnsafeMutablePointer(to: &arena) { arena in
+            var allocator = unsafe Arena.allocator(arena)
+            return unsafe protobuf_c_message_unpack(descriptor, &allocator, bytes.count, start)
+        }
     }
 
     static func encode<M: WireMessage>(_ value: M) throws(MessageError) -> [UInt8] {
@@ -80,9 +119,12 @@ enum Wire {
         defer { arena.free() }
         let root = unsafe arena.message(value)
         guard !arena.isTooDeep else { throw .tooDeep(message: M.protoName, limit: depthLimit) }
+        guard arena.textByteCount <= byteLimit else {
+            throw .tooLarge(message: M.protoName, byteCount: arena.textByteCount)
+        }
         let base = unsafe UnsafeRawPointer(root).assumingMemoryBound(to: ProtobufCMessage.self)
         let byteCount = unsafe protobuf_c_message_get_packed_size(base)
-        guard byteCount <= Int(Int32.max) else { throw .tooLarge(message: M.protoName, byteCount: byteCount) }
+        guard byteCount <= byteLimit else { throw .tooLarge(message: M.protoName, byteCount: byteCount) }
         guard byteCount > 0 else { return [] }
         return unsafe [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
             count = unsafe protobuf_c_message_pack(base, buffer.baseAddress)
@@ -136,7 +178,7 @@ extension Wire {
         }
     }
 
-    static func bools(_ count: Int, _ elements: UnsafeMutablePointer<protobuf_c_boolean>?) -> [Bool] {
+    static func bools(_ count: Int, _ elements: UnsafeMutablePointer<UInt64>?) -> [Bool] {
         unsafe UnsafeBufferPointer(start: elements, count: elements == nil ? 0 : count).map { $0 != 0 }
     }
 
@@ -176,8 +218,10 @@ extension Wire {
         guard unsafe base.n_unknown_fields > 0, let fields = unsafe base.unknown_fields else { return result }
         for index in 0..<Int(unsafe base.n_unknown_fields) {
             let field = unsafe fields[index]
-            // No field has the number 0, but protobuf-c takes it for one that is not known.
-            guard unsafe field.tag > 0 else { throw .malformed(message: message) }
+            // protobuf-c takes numbers that no field has for ones that are not known.
+            guard unsafe field.tag > 0, unsafe field.tag < WireFields.numberLimit else {
+                throw .malformed(message: message)
+            }
             var tag = unsafe UInt64(field.tag) << 3 | UInt64(field.wire_type.rawValue)
             while tag >= 0x80 {
                 result.bytes.append(UInt8(tag & 0x7F) | 0x80)

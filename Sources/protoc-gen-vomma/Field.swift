@@ -174,6 +174,12 @@ struct ContainmentGraph {
         return reachable.contains { atAll[$0]?.contains($0) == true }
     }
 
+    /// Whether this message, or one within it, holds a message otherwise than in a list.
+    func holdsSingle(_ message: Descriptor) -> Bool {
+        let reachable = atAll[message.fullName, default: []].union([message.fullName])
+        return reachable.contains { byValue[$0] != nil }
+    }
+
     private static func closure(_ edges: [String: Set<String>]) -> [String: Set<String>] {
         edges.mapValues { first in
             var reached: Set<String> = []

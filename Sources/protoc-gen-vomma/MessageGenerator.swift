@@ -154,6 +154,7 @@ struct MessageGenerator {
     func implement(_ out: inout Source) {
         out.block("extension \(naming.reference(naming.scoped(message))): @unsafe WireMessage") { out in
             out.line("static var canNestWithoutBound: Bool { \(graph.isUnbounded(message)) }")
+            out.line("static var holdsSingleMessages: Bool { \(graph.holdsSingle(message)) }")
             out.block("static func initialise(_ wire: UnsafeMutablePointer<\(cType)>)") { out in
                 out.line("unsafe \(CNaming.function(message.fullName))__init(wire)")
             }
@@ -197,6 +198,7 @@ struct MessageGenerator {
             if let (key, value) = mapParts(field) {
                 out.block("for index in 0..<(unsafe \(count))") { out in
                     out.line("guard let entry = unsafe \(path)[index] else { continue }")
+                    out.line("_ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)")
                     out.line("let key = \(entryPart(key))")
                     out.line("self.\(field.name)[key] = \(entryPart(value))")
                 }

@@ -6,6 +6,7 @@ internal import SwiftProtobuf
 ///  - `string` becomes `bytes`: a C string would end at its first NUL and need `strlen`; UTF-8 is checked in Swift;
 ///  - `double` and `float` become `fixed64` and `fixed32`: protobuf-c omits every field that compares equal to zero,
 ///    so −0.0 would lose its sign; as an integer it isn't zero;
+///  - `bool` becomes `uint64`: protobuf-c reads a bool from a value of any wire type, and as 64 bits any but 0 is true;
 ///  - an enum becomes `int32`: unknown numbers pass, and C has no enum types to import;
 ///  - a map becomes its repeated entry, whose key and value have presence, so that both are always written, as the
 ///    other implementations do;
@@ -64,6 +65,7 @@ enum WireSchema {
         case .string: field.type = .bytes
         case .double: field.type = .fixed64
         case .float: field.type = .fixed32
+        case .bool: field.type = .uint64
         case .enum:
             field.type = .int32
             field.clearTypeName()

@@ -134,6 +134,7 @@ public struct GoogleAny: ProtoMessage {
 
 extension GoogleAny: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Protobuf__Any>) {
         unsafe google__protobuf__any__init(wire)
     }

@@ -91,6 +91,7 @@ public struct GoogleDuration: ProtoMessage {
 
 extension GoogleDuration: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Protobuf__Duration>) {
         unsafe google__protobuf__duration__init(wire)
     }

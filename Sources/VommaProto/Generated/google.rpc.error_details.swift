@@ -31,6 +31,7 @@ public struct GoogleErrorInfo: ProtoMessage {
 
 extension GoogleErrorInfo: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__ErrorInfo>) {
         unsafe google__rpc__error_info__init(wire)
     }
@@ -45,6 +46,7 @@ extension GoogleErrorInfo: @unsafe WireMessage {
         self.domain = try unsafe Wire.string(wire.pointee.domain_2, Self.protoName, "domain")
         for index in 0..<(unsafe wire.pointee.n_metadata_3) {
             guard let entry = unsafe wire.pointee.metadata_3[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "metadata.key"))
@@ -93,6 +95,7 @@ public struct GoogleRetryInfo: ProtoMessage {
 
 extension GoogleRetryInfo: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__RetryInfo>) {
         unsafe google__rpc__retry_info__init(wire)
     }
@@ -136,6 +139,7 @@ public struct GoogleDebugInfo: ProtoMessage {
 
 extension GoogleDebugInfo: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__DebugInfo>) {
         unsafe google__rpc__debug_info__init(wire)
     }
@@ -200,6 +204,7 @@ public struct GoogleQuotaFailure: ProtoMessage {
 
 extension GoogleQuotaFailure: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__QuotaFailure>) {
         unsafe google__rpc__quota_failure__init(wire)
     }
@@ -222,6 +227,7 @@ extension GoogleQuotaFailure: @unsafe WireMessage {
 
 extension GoogleQuotaFailure.Violation: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__QuotaFailure__Violation>) {
         unsafe google__rpc__quota_failure__violation__init(wire)
     }
@@ -289,6 +295,7 @@ public struct GooglePreconditionFailure: ProtoMessage {
 
 extension GooglePreconditionFailure: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__PreconditionFailure>) {
         unsafe google__rpc__precondition_failure__init(wire)
     }
@@ -311,6 +318,7 @@ extension GooglePreconditionFailure: @unsafe WireMessage {
 
 extension GooglePreconditionFailure.Violation: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__PreconditionFailure__Violation>) {
         unsafe google__rpc__precondition_failure__violation__init(wire)
     }
@@ -376,6 +384,7 @@ public struct GoogleBadRequest: ProtoMessage {
 
 extension GoogleBadRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__BadRequest>) {
         unsafe google__rpc__bad_request__init(wire)
     }
@@ -398,6 +407,7 @@ extension GoogleBadRequest: @unsafe WireMessage {
 
 extension GoogleBadRequest.FieldViolation: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__BadRequest__FieldViolation>) {
         unsafe google__rpc__bad_request__field_violation__init(wire)
     }
@@ -443,6 +453,7 @@ public struct GoogleRequestInfo: ProtoMessage {
 
 extension GoogleRequestInfo: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__RequestInfo>) {
         unsafe google__rpc__request_info__init(wire)
     }
@@ -496,6 +507,7 @@ public struct GoogleResourceInfo: ProtoMessage {
 
 extension GoogleResourceInfo: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__ResourceInfo>) {
         unsafe google__rpc__resource_info__init(wire)
     }
@@ -563,6 +575,7 @@ public struct GoogleHelp: ProtoMessage {
 
 extension GoogleHelp: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__Help>) {
         unsafe google__rpc__help__init(wire)
     }
@@ -585,6 +598,7 @@ extension GoogleHelp: @unsafe WireMessage {
 
 extension GoogleHelp.Link: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__Help__Link>) {
         unsafe google__rpc__help__link__init(wire)
     }
@@ -630,6 +644,7 @@ public struct GoogleLocalizedMessage: ProtoMessage {
 
 extension GoogleLocalizedMessage: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__LocalizedMessage>) {
         unsafe google__rpc__localized_message__init(wire)
     }

@@ -31,6 +31,7 @@ public struct GoogleStatus: ProtoMessage {
 
 extension GoogleStatus: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Google__Rpc__Status>) {
         unsafe google__rpc__status__init(wire)
     }

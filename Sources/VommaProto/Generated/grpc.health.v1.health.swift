@@ -98,6 +98,7 @@ public struct HealthCheckRequest: ProtoMessage {
 
 extension HealthCheckRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Health__V1__HealthCheckRequest>) {
         unsafe grpc__health__v1__health_check_request__init(wire)
     }
@@ -179,6 +180,7 @@ public struct HealthCheckResponse: ProtoMessage {
 
 extension HealthCheckResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Health__V1__HealthCheckResponse>) {
         unsafe grpc__health__v1__health_check_response__init(wire)
     }

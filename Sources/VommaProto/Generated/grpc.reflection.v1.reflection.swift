@@ -90,6 +90,7 @@ public struct ReflectionServerReflectionRequest: ProtoMessage {
 
 extension ReflectionServerReflectionRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1__ServerReflectionRequest>) {
         unsafe grpc__reflection__v1__server_reflection_request__init(wire)
     }
@@ -159,6 +160,7 @@ public struct ReflectionExtensionRequest: ProtoMessage {
 
 extension ReflectionExtensionRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1__ExtensionRequest>) {
         unsafe grpc__reflection__v1__extension_request__init(wire)
     }
@@ -220,6 +222,7 @@ public struct ReflectionServerReflectionResponse: ProtoMessage {
 
 extension ReflectionServerReflectionResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1__ServerReflectionResponse>) {
         unsafe grpc__reflection__v1__server_reflection_response__init(wire)
     }
@@ -284,6 +287,7 @@ public struct ReflectionFileDescriptorResponse: ProtoMessage {
 
 extension ReflectionFileDescriptorResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1__FileDescriptorResponse>) {
         unsafe grpc__reflection__v1__file_descriptor_response__init(wire)
     }
@@ -328,6 +332,7 @@ public struct ReflectionExtensionNumberResponse: ProtoMessage {
 
 extension ReflectionExtensionNumberResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1__ExtensionNumberResponse>) {
         unsafe grpc__reflection__v1__extension_number_response__init(wire)
     }
@@ -370,6 +375,7 @@ public struct ReflectionListServiceResponse: ProtoMessage {
 
 extension ReflectionListServiceResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1__ListServiceResponse>) {
         unsafe grpc__reflection__v1__list_service_response__init(wire)
     }
@@ -410,6 +416,7 @@ public struct ReflectionServiceResponse: ProtoMessage {
 
 extension ReflectionServiceResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1__ServiceResponse>) {
         unsafe grpc__reflection__v1__service_response__init(wire)
     }
@@ -453,6 +460,7 @@ public struct ReflectionErrorResponse: ProtoMessage {
 
 extension ReflectionErrorResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1__ErrorResponse>) {
         unsafe grpc__reflection__v1__error_response__init(wire)
     }

@@ -90,6 +90,7 @@ public struct ReflectionV1AlphaServerReflectionRequest: ProtoMessage {
 
 extension ReflectionV1AlphaServerReflectionRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1alpha__ServerReflectionRequest>) {
         unsafe grpc__reflection__v1alpha__server_reflection_request__init(wire)
     }
@@ -159,6 +160,7 @@ public struct ReflectionV1AlphaExtensionRequest: ProtoMessage {
 
 extension ReflectionV1AlphaExtensionRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1alpha__ExtensionRequest>) {
         unsafe grpc__reflection__v1alpha__extension_request__init(wire)
     }
@@ -220,6 +222,7 @@ public struct ReflectionV1AlphaServerReflectionResponse: ProtoMessage {
 
 extension ReflectionV1AlphaServerReflectionResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1alpha__ServerReflectionResponse>) {
         unsafe grpc__reflection__v1alpha__server_reflection_response__init(wire)
     }
@@ -284,6 +287,7 @@ public struct ReflectionV1AlphaFileDescriptorResponse: ProtoMessage {
 
 extension ReflectionV1AlphaFileDescriptorResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1alpha__FileDescriptorResponse>) {
         unsafe grpc__reflection__v1alpha__file_descriptor_response__init(wire)
     }
@@ -328,6 +332,7 @@ public struct ReflectionV1AlphaExtensionNumberResponse: ProtoMessage {
 
 extension ReflectionV1AlphaExtensionNumberResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1alpha__ExtensionNumberResponse>) {
         unsafe grpc__reflection__v1alpha__extension_number_response__init(wire)
     }
@@ -370,6 +375,7 @@ public struct ReflectionV1AlphaListServiceResponse: ProtoMessage {
 
 extension ReflectionV1AlphaListServiceResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1alpha__ListServiceResponse>) {
         unsafe grpc__reflection__v1alpha__list_service_response__init(wire)
     }
@@ -410,6 +416,7 @@ public struct ReflectionV1AlphaServiceResponse: ProtoMessage {
 
 extension ReflectionV1AlphaServiceResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1alpha__ServiceResponse>) {
         unsafe grpc__reflection__v1alpha__service_response__init(wire)
     }
@@ -453,6 +460,7 @@ public struct ReflectionV1AlphaErrorResponse: ProtoMessage {
 
 extension ReflectionV1AlphaErrorResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Grpc__Reflection__V1alpha__ErrorResponse>) {
         unsafe grpc__reflection__v1alpha__error_response__init(wire)
     }

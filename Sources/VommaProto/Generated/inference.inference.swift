@@ -173,6 +173,7 @@ public struct ServerLiveRequest: ProtoMessage {
 
 extension ServerLiveRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ServerLiveRequest>) {
         unsafe inference__server_live_request__init(wire)
     }
@@ -210,6 +211,7 @@ public struct ServerLiveResponse: ProtoMessage {
 
 extension ServerLiveResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ServerLiveResponse>) {
         unsafe inference__server_live_response__init(wire)
     }
@@ -240,6 +242,7 @@ public struct ServerReadyRequest: ProtoMessage {
 
 extension ServerReadyRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ServerReadyRequest>) {
         unsafe inference__server_ready_request__init(wire)
     }
@@ -277,6 +280,7 @@ public struct ServerReadyResponse: ProtoMessage {
 
 extension ServerReadyResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ServerReadyResponse>) {
         unsafe inference__server_ready_response__init(wire)
     }
@@ -320,6 +324,7 @@ public struct ModelReadyRequest: ProtoMessage {
 
 extension ModelReadyRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelReadyRequest>) {
         unsafe inference__model_ready_request__init(wire)
     }
@@ -361,6 +366,7 @@ public struct ModelReadyResponse: ProtoMessage {
 
 extension ModelReadyResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelReadyResponse>) {
         unsafe inference__model_ready_response__init(wire)
     }
@@ -391,6 +397,7 @@ public struct ServerMetadataRequest: ProtoMessage {
 
 extension ServerMetadataRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ServerMetadataRequest>) {
         unsafe inference__server_metadata_request__init(wire)
     }
@@ -436,6 +443,7 @@ public struct ServerMetadataResponse: ProtoMessage {
 
 extension ServerMetadataResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ServerMetadataResponse>) {
         unsafe inference__server_metadata_response__init(wire)
     }
@@ -484,6 +492,7 @@ public struct ModelMetadataRequest: ProtoMessage {
 
 extension ModelMetadataRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelMetadataRequest>) {
         unsafe inference__model_metadata_request__init(wire)
     }
@@ -571,6 +580,7 @@ public struct ModelMetadataResponse: ProtoMessage {
 
 extension ModelMetadataResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelMetadataResponse>) {
         unsafe inference__model_metadata_response__init(wire)
     }
@@ -588,6 +598,7 @@ extension ModelMetadataResponse: @unsafe WireMessage {
         self.outputs = try unsafe Wire.messages(wire.pointee.n_outputs_5, wire.pointee.outputs_5)
         for index in 0..<(unsafe wire.pointee.n_properties_6) {
             guard let entry = unsafe wire.pointee.properties_6[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "properties.key"))
@@ -624,6 +635,7 @@ extension ModelMetadataResponse: @unsafe WireMessage {
 
 extension ModelMetadataResponse.TensorMetadata: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelMetadataResponse__TensorMetadata>) {
         unsafe inference__model_metadata_response__tensor_metadata__init(wire)
     }
@@ -749,6 +761,7 @@ public struct ModelInferRequest: ProtoMessage {
 
 extension ModelInferRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelInferRequest>) {
         unsafe inference__model_infer_request__init(wire)
     }
@@ -764,6 +777,7 @@ extension ModelInferRequest: @unsafe WireMessage {
         self.id = try unsafe Wire.string(wire.pointee.id_3, Self.protoName, "id")
         for index in 0..<(unsafe wire.pointee.n_parameters_4) {
             guard let entry = unsafe wire.pointee.parameters_4[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "parameters.key"))
@@ -804,6 +818,7 @@ extension ModelInferRequest: @unsafe WireMessage {
 
 extension ModelInferRequest.InferInputTensor: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelInferRequest__InferInputTensor>) {
         unsafe inference__model_infer_request__infer_input_tensor__init(wire)
     }
@@ -819,6 +834,7 @@ extension ModelInferRequest.InferInputTensor: @unsafe WireMessage {
         self.shape = unsafe Wire.numbers(wire.pointee.n_shape_3, wire.pointee.shape_3)
         for index in 0..<(unsafe wire.pointee.n_parameters_4) {
             guard let entry = unsafe wire.pointee.parameters_4[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "parameters.key"))
@@ -853,6 +869,7 @@ extension ModelInferRequest.InferInputTensor: @unsafe WireMessage {
 
 extension ModelInferRequest.InferRequestedOutputTensor: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelInferRequest__InferRequestedOutputTensor>) {
         unsafe inference__model_infer_request__infer_requested_output_tensor__init(wire)
     }
@@ -866,6 +883,7 @@ extension ModelInferRequest.InferRequestedOutputTensor: @unsafe WireMessage {
         self.name = try unsafe Wire.string(wire.pointee.name_1, Self.protoName, "name")
         for index in 0..<(unsafe wire.pointee.n_parameters_2) {
             guard let entry = unsafe wire.pointee.parameters_2[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "parameters.key"))
@@ -967,6 +985,7 @@ public struct ModelInferResponse: ProtoMessage {
 
 extension ModelInferResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelInferResponse>) {
         unsafe inference__model_infer_response__init(wire)
     }
@@ -982,6 +1001,7 @@ extension ModelInferResponse: @unsafe WireMessage {
         self.id = try unsafe Wire.string(wire.pointee.id_3, Self.protoName, "id")
         for index in 0..<(unsafe wire.pointee.n_parameters_4) {
             guard let entry = unsafe wire.pointee.parameters_4[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "parameters.key"))
@@ -1019,6 +1039,7 @@ extension ModelInferResponse: @unsafe WireMessage {
 
 extension ModelInferResponse.InferOutputTensor: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__ModelInferResponse__InferOutputTensor>) {
         unsafe inference__model_infer_response__infer_output_tensor__init(wire)
     }
@@ -1034,6 +1055,7 @@ extension ModelInferResponse.InferOutputTensor: @unsafe WireMessage {
         self.shape = unsafe Wire.numbers(wire.pointee.n_shape_3, wire.pointee.shape_3)
         for index in 0..<(unsafe wire.pointee.n_parameters_4) {
             guard let entry = unsafe wire.pointee.parameters_4[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "parameters.key"))
@@ -1100,6 +1122,7 @@ public struct InferParameter: ProtoMessage {
 
 extension InferParameter: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__InferParameter>) {
         unsafe inference__infer_parameter__init(wire)
     }
@@ -1191,6 +1214,7 @@ public struct InferTensorContents: ProtoMessage {
 
 extension InferTensorContents: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Inference__InferTensorContents>) {
         unsafe inference__infer_tensor_contents__init(wire)
     }

@@ -224,6 +224,7 @@ public struct TestingInteropEmpty: ProtoMessage {
 
 extension TestingInteropEmpty: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__InteropEmpty>) {
         unsafe vomma__testing__v1__interop_empty__init(wire)
     }
@@ -261,6 +262,7 @@ public struct TestingInteropPayload: ProtoMessage {
 
 extension TestingInteropPayload: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__InteropPayload>) {
         unsafe vomma__testing__v1__interop_payload__init(wire)
     }
@@ -308,6 +310,7 @@ public struct TestingInteropStatus: ProtoMessage {
 
 extension TestingInteropStatus: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__InteropStatus>) {
         unsafe vomma__testing__v1__interop_status__init(wire)
     }
@@ -359,6 +362,7 @@ public struct TestingUnaryRequest: ProtoMessage {
 
 extension TestingUnaryRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__UnaryRequest>) {
         unsafe vomma__testing__v1__unary_request__init(wire)
     }
@@ -406,6 +410,7 @@ public struct TestingUnaryResponse: ProtoMessage {
 
 extension TestingUnaryResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__UnaryResponse>) {
         unsafe vomma__testing__v1__unary_response__init(wire)
     }
@@ -455,6 +460,7 @@ public struct TestingOutputRequest: ProtoMessage {
 
 extension TestingOutputRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__OutputRequest>) {
         unsafe vomma__testing__v1__output_request__init(wire)
     }
@@ -503,6 +509,7 @@ public struct TestingResponseParameters: ProtoMessage {
 
 extension TestingResponseParameters: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__ResponseParameters>) {
         unsafe vomma__testing__v1__response_parameters__init(wire)
     }
@@ -544,6 +551,7 @@ public struct TestingOutputResponse: ProtoMessage {
 
 extension TestingOutputResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__OutputResponse>) {
         unsafe vomma__testing__v1__output_response__init(wire)
     }
@@ -583,6 +591,7 @@ public struct TestingInputRequest: ProtoMessage {
 
 extension TestingInputRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__InputRequest>) {
         unsafe vomma__testing__v1__input_request__init(wire)
     }
@@ -622,6 +631,7 @@ public struct TestingInputResponse: ProtoMessage {
 
 extension TestingInputResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__InputResponse>) {
         unsafe vomma__testing__v1__input_response__init(wire)
     }

@@ -94,6 +94,7 @@ public struct TestingLoadMessage: ProtoMessage {
 
 extension TestingLoadMessage: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__LoadMessage>) {
         unsafe vomma__testing__v1__load_message__init(wire)
     }
@@ -137,6 +138,7 @@ public struct TestingFlowRequest: ProtoMessage {
 
 extension TestingFlowRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__FlowRequest>) {
         unsafe vomma__testing__v1__flow_request__init(wire)
     }

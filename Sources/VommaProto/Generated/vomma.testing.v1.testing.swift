@@ -220,6 +220,7 @@ public struct TestingCountRequest: ProtoMessage {
 
 extension TestingCountRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__CountRequest>) {
         unsafe vomma__testing__v1__count_request__init(wire)
     }
@@ -259,6 +260,7 @@ public struct TestingNumber: ProtoMessage {
 
 extension TestingNumber: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Number>) {
         unsafe vomma__testing__v1__number__init(wire)
     }
@@ -289,6 +291,7 @@ public struct TestingNothing: ProtoMessage {
 
 extension TestingNothing: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Nothing>) {
         unsafe vomma__testing__v1__nothing__init(wire)
     }
@@ -594,6 +597,7 @@ public struct TestingEverything: ProtoMessage {
 
 extension TestingEverything: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Everything>) {
         unsafe vomma__testing__v1__everything__init(wire)
     }
@@ -672,6 +676,7 @@ extension TestingEverything: @unsafe WireMessage {
         }
         for index in 0..<(unsafe wire.pointee.n_doubles_by_name_61) {
             guard let entry = unsafe wire.pointee.doubles_by_name_61[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "doubles_by_name.key"))
@@ -681,6 +686,7 @@ extension TestingEverything: @unsafe WireMessage {
         }
         for index in 0..<(unsafe wire.pointee.n_strings_by_number_62) {
             guard let entry = unsafe wire.pointee.strings_by_number_62[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? 0 : entry.pointee.key_1)
@@ -690,6 +696,7 @@ extension TestingEverything: @unsafe WireMessage {
         }
         for index in 0..<(unsafe wire.pointee.n_colours_by_bool_63) {
             guard let entry = unsafe wire.pointee.colours_by_bool_63[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? false : entry.pointee.key_1 != 0)
@@ -699,6 +706,7 @@ extension TestingEverything: @unsafe WireMessage {
         }
         for index in 0..<(unsafe wire.pointee.n_numbers_by_name_64) {
             guard let entry = unsafe wire.pointee.numbers_by_name_64[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "numbers_by_name.key"))
@@ -708,6 +716,7 @@ extension TestingEverything: @unsafe WireMessage {
         }
         for index in 0..<(unsafe wire.pointee.n_bytes_by_id_65) {
             guard let entry = unsafe wire.pointee.bytes_by_id_65[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? 0 : entry.pointee.key_1)
@@ -893,6 +902,7 @@ extension TestingEverything: @unsafe WireMessage {
 
 extension TestingEverything.Inner: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Everything__Inner>) {
         unsafe vomma__testing__v1__everything__inner__init(wire)
     }
@@ -962,6 +972,7 @@ public struct TestingTree: ProtoMessage {
 
 extension TestingTree: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { true }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Tree>) {
         unsafe vomma__testing__v1__tree__init(wire)
     }
@@ -977,6 +988,7 @@ extension TestingTree: @unsafe WireMessage {
         self.children = try unsafe Wire.messages(wire.pointee.n_children_3, wire.pointee.children_3)
         for index in 0..<(unsafe wire.pointee.n_by_name_4) {
             guard let entry = unsafe wire.pointee.by_name_4[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "by_name.key"))
@@ -1041,6 +1053,7 @@ public struct TestingForest: ProtoMessage {
 
 extension TestingForest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { true }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Forest>) {
         unsafe vomma__testing__v1__forest__init(wire)
     }
@@ -1239,6 +1252,7 @@ public struct TestingAwkward: ProtoMessage {
 
 extension TestingAwkward: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Awkward>) {
         unsafe vomma__testing__v1__awkward__init(wire)
     }
@@ -1280,6 +1294,7 @@ extension TestingAwkward: @unsafe WireMessage {
         }
         for index in 0..<(unsafe wire.pointee.n_operator_22) {
             guard let entry = unsafe wire.pointee.operator_22[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "operator.key"))
@@ -1361,6 +1376,7 @@ extension TestingAwkward: @unsafe WireMessage {
 
 extension TestingAwkward.Event: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Awkward__Event>) {
         unsafe vomma__testing__v1__awkward__event__init(wire)
     }
@@ -1382,6 +1398,7 @@ extension TestingAwkward.Event: @unsafe WireMessage {
 
 extension TestingAwkward.TypeMessage: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Awkward__Type>) {
         unsafe vomma__testing__v1__awkward__type__init(wire)
     }
@@ -1403,6 +1420,7 @@ extension TestingAwkward.TypeMessage: @unsafe WireMessage {
 
 extension TestingAwkward.ErrorMessage: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__Awkward__Error>) {
         unsafe vomma__testing__v1__awkward__error__init(wire)
     }
@@ -1446,6 +1464,7 @@ public struct TestingOldEverything: ProtoMessage {
 
 extension TestingOldEverything: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__OldEverything>) {
         unsafe vomma__testing__v1__old_everything__init(wire)
     }
@@ -1463,6 +1482,352 @@ extension TestingOldEverything: @unsafe WireMessage {
     func write(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__OldEverything>, _ arena: inout Arena) {
         unsafe wire.pointee.a_double_1 = self.aDouble.bitPattern
         unsafe wire.pointee.a_string_14 = arena.string(self.aString)
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// A map for each type that a key can have; the values go through the kinds.
+public struct TestingEveryKey: ProtoMessage {
+    public static let protoName = "vomma.testing.v1.EveryKey"
+    /// Field `by_int32`.
+    public var byInt32: [Int32: Double] = [:]
+    /// Field `by_int64`.
+    public var byInt64: [Int64: Float] = [:]
+    /// Field `by_uint32`.
+    public var byUint32: [UInt32: Bool] = [:]
+    /// Field `by_uint64`.
+    public var byUint64: [UInt64: Int64] = [:]
+    /// Field `by_sint32`.
+    public var bySint32: [Int32: UInt32] = [:]
+    /// Field `by_sint64`.
+    public var bySint64: [Int64: Int64] = [:]
+    /// Field `by_fixed32`.
+    public var byFixed32: [UInt32: String] = [:]
+    /// Field `by_fixed64`.
+    public var byFixed64: [UInt64: [UInt8]] = [:]
+    /// Field `by_sfixed32`.
+    public var bySfixed32: [Int32: TestingColour] = [:]
+    /// Field `by_sfixed64`.
+    public var bySfixed64: [Int64: TestingNumber] = [:]
+    /// Field `by_bool`.
+    public var byBool: [Bool: TestingTree] = [:]
+    /// Field `by_string`.
+    public var byString: [String: TestingEverything] = [:]
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        byInt32: [Int32: Double] = [:],
+        byInt64: [Int64: Float] = [:],
+        byUint32: [UInt32: Bool] = [:],
+        byUint64: [UInt64: Int64] = [:],
+        bySint32: [Int32: UInt32] = [:],
+        bySint64: [Int64: Int64] = [:],
+        byFixed32: [UInt32: String] = [:],
+        byFixed64: [UInt64: [UInt8]] = [:],
+        bySfixed32: [Int32: TestingColour] = [:],
+        bySfixed64: [Int64: TestingNumber] = [:],
+        byBool: [Bool: TestingTree] = [:],
+        byString: [String: TestingEverything] = [:]
+    ) {
+        self.byInt32 = byInt32
+        self.byInt64 = byInt64
+        self.byUint32 = byUint32
+        self.byUint64 = byUint64
+        self.bySint32 = bySint32
+        self.bySint64 = bySint64
+        self.byFixed32 = byFixed32
+        self.byFixed64 = byFixed64
+        self.bySfixed32 = bySfixed32
+        self.bySfixed64 = bySfixed64
+        self.byBool = byBool
+        self.byString = byString
+    }
+}
+
+extension TestingEveryKey: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { true }
+    static var holdsSingleMessages: Bool { true }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__EveryKey>) {
+        unsafe vomma__testing__v1__every_key__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__Testing__V1__EveryKey>) throws(MessageError) {
+        for index in 0..<(unsafe wire.pointee.n_by_int32_1) {
+            guard let entry = unsafe wire.pointee.by_int32_1[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.byInt32[key] = unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? 0 : Double(bitPattern: entry.pointee.value_2))
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_int64_2) {
+            guard let entry = unsafe wire.pointee.by_int64_2[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.byInt64[key] = unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? 0 : Float(bitPattern: entry.pointee.value_2))
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_uint32_3) {
+            guard let entry = unsafe wire.pointee.by_uint32_3[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.byUint32[key] = unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? false : entry.pointee.value_2 != 0)
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_uint64_4) {
+            guard let entry = unsafe wire.pointee.by_uint64_4[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.byUint64[key] = unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? 0 : entry.pointee.value_2)
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_sint32_5) {
+            guard let entry = unsafe wire.pointee.by_sint32_5[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.bySint32[key] = unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? 0 : entry.pointee.value_2)
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_sint64_6) {
+            guard let entry = unsafe wire.pointee.by_sint64_6[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.bySint64[key] = unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? 0 : entry.pointee.value_2)
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_fixed32_7) {
+            guard let entry = unsafe wire.pointee.by_fixed32_7[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.byFixed32[key] = try unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? "" : Wire.string(entry.pointee.value_2, Self.protoName, "by_fixed32.value"))
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_fixed64_8) {
+            guard let entry = unsafe wire.pointee.by_fixed64_8[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.byFixed64[key] = unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? [] : Wire.bytes(entry.pointee.value_2))
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_sfixed32_9) {
+            guard let entry = unsafe wire.pointee.by_sfixed32_9[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.bySfixed32[key] = unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? .unspecified : TestingColour(rawValue: entry.pointee.value_2))
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_sfixed64_10) {
+            guard let entry = unsafe wire.pointee.by_sfixed64_10[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? 0 : entry.pointee.key_1)
+            self.bySfixed64[key] = try unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? TestingNumber() : Wire.message(entry.pointee.value_2))
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_bool_11) {
+            guard let entry = unsafe wire.pointee.by_bool_11[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? false : entry.pointee.key_1 != 0)
+            self.byBool[key] = try unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? TestingTree() : Wire.message(entry.pointee.value_2))
+        }
+        for index in 0..<(unsafe wire.pointee.n_by_string_12) {
+            guard let entry = unsafe wire.pointee.by_string_12[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = try unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "by_string.key"))
+            self.byString[key] = try unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? TestingEverything() : Wire.message(entry.pointee.value_2))
+        }
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__Testing__V1__EveryKey>, _ arena: inout Arena) {
+        unsafe wire.pointee.n_by_int32_1 = self.byInt32.count
+        unsafe wire.pointee.by_int32_1 = arena.pointers(self.byInt32.count)
+        for (index, key) in self.byInt32.keys.sorted().enumerated() {
+            guard let value = self.byInt32[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__ByInt32Entry.self)
+            unsafe vomma__testing__v1__every_key__by_int32_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = value.bitPattern
+            unsafe wire.pointee.by_int32_1[index] = entry
+        }
+        unsafe wire.pointee.n_by_int64_2 = self.byInt64.count
+        unsafe wire.pointee.by_int64_2 = arena.pointers(self.byInt64.count)
+        for (index, key) in self.byInt64.keys.sorted().enumerated() {
+            guard let value = self.byInt64[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__ByInt64Entry.self)
+            unsafe vomma__testing__v1__every_key__by_int64_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = value.bitPattern
+            unsafe wire.pointee.by_int64_2[index] = entry
+        }
+        unsafe wire.pointee.n_by_uint32_3 = self.byUint32.count
+        unsafe wire.pointee.by_uint32_3 = arena.pointers(self.byUint32.count)
+        for (index, key) in self.byUint32.keys.sorted().enumerated() {
+            guard let value = self.byUint32[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__ByUint32Entry.self)
+            unsafe vomma__testing__v1__every_key__by_uint32_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = value ? 1 : 0
+            unsafe wire.pointee.by_uint32_3[index] = entry
+        }
+        unsafe wire.pointee.n_by_uint64_4 = self.byUint64.count
+        unsafe wire.pointee.by_uint64_4 = arena.pointers(self.byUint64.count)
+        for (index, key) in self.byUint64.keys.sorted().enumerated() {
+            guard let value = self.byUint64[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__ByUint64Entry.self)
+            unsafe vomma__testing__v1__every_key__by_uint64_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = value
+            unsafe wire.pointee.by_uint64_4[index] = entry
+        }
+        unsafe wire.pointee.n_by_sint32_5 = self.bySint32.count
+        unsafe wire.pointee.by_sint32_5 = arena.pointers(self.bySint32.count)
+        for (index, key) in self.bySint32.keys.sorted().enumerated() {
+            guard let value = self.bySint32[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__BySint32Entry.self)
+            unsafe vomma__testing__v1__every_key__by_sint32_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = value
+            unsafe wire.pointee.by_sint32_5[index] = entry
+        }
+        unsafe wire.pointee.n_by_sint64_6 = self.bySint64.count
+        unsafe wire.pointee.by_sint64_6 = arena.pointers(self.bySint64.count)
+        for (index, key) in self.bySint64.keys.sorted().enumerated() {
+            guard let value = self.bySint64[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__BySint64Entry.self)
+            unsafe vomma__testing__v1__every_key__by_sint64_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = value
+            unsafe wire.pointee.by_sint64_6[index] = entry
+        }
+        unsafe wire.pointee.n_by_fixed32_7 = self.byFixed32.count
+        unsafe wire.pointee.by_fixed32_7 = arena.pointers(self.byFixed32.count)
+        for (index, key) in self.byFixed32.keys.sorted().enumerated() {
+            guard let value = self.byFixed32[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__ByFixed32Entry.self)
+            unsafe vomma__testing__v1__every_key__by_fixed32_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = arena.string(value)
+            unsafe wire.pointee.by_fixed32_7[index] = entry
+        }
+        unsafe wire.pointee.n_by_fixed64_8 = self.byFixed64.count
+        unsafe wire.pointee.by_fixed64_8 = arena.pointers(self.byFixed64.count)
+        for (index, key) in self.byFixed64.keys.sorted().enumerated() {
+            guard let value = self.byFixed64[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__ByFixed64Entry.self)
+            unsafe vomma__testing__v1__every_key__by_fixed64_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = arena.bytes(value)
+            unsafe wire.pointee.by_fixed64_8[index] = entry
+        }
+        unsafe wire.pointee.n_by_sfixed32_9 = self.bySfixed32.count
+        unsafe wire.pointee.by_sfixed32_9 = arena.pointers(self.bySfixed32.count)
+        for (index, key) in self.bySfixed32.keys.sorted().enumerated() {
+            guard let value = self.bySfixed32[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__BySfixed32Entry.self)
+            unsafe vomma__testing__v1__every_key__by_sfixed32_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = value.rawValue
+            unsafe wire.pointee.by_sfixed32_9[index] = entry
+        }
+        unsafe wire.pointee.n_by_sfixed64_10 = self.bySfixed64.count
+        unsafe wire.pointee.by_sfixed64_10 = arena.pointers(self.bySfixed64.count)
+        for (index, key) in self.bySfixed64.keys.sorted().enumerated() {
+            guard let value = self.bySfixed64[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__BySfixed64Entry.self)
+            unsafe vomma__testing__v1__every_key__by_sfixed64_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = arena.message(value)
+            unsafe wire.pointee.by_sfixed64_10[index] = entry
+        }
+        unsafe wire.pointee.n_by_bool_11 = self.byBool.count
+        unsafe wire.pointee.by_bool_11 = arena.pointers(self.byBool.count)
+        for (index, key) in self.byBool.keys.sorted(by: { !$0 && $1 }).enumerated() {
+            guard let value = self.byBool[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__ByBoolEntry.self)
+            unsafe vomma__testing__v1__every_key__by_bool_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = key ? 1 : 0
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = arena.message(value)
+            unsafe wire.pointee.by_bool_11[index] = entry
+        }
+        unsafe wire.pointee.n_by_string_12 = self.byString.count
+        unsafe wire.pointee.by_string_12 = arena.pointers(self.byString.count)
+        for (index, key) in Wire.sorted(self.byString.keys).enumerated() {
+            guard let value = self.byString[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__Testing__V1__EveryKey__ByStringEntry.self)
+            unsafe vomma__testing__v1__every_key__by_string_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = arena.string(key)
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = arena.message(value)
+            unsafe wire.pointee.by_string_12[index] = entry
+        }
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -1494,6 +1859,19 @@ extension FileDescriptors {
             vomma.testing.v1.Awkward.Type
             vomma.testing.v1.Awkward.Error
             vomma.testing.v1.OldEverything
+            vomma.testing.v1.EveryKey
+            vomma.testing.v1.EveryKey.ByInt32Entry
+            vomma.testing.v1.EveryKey.ByInt64Entry
+            vomma.testing.v1.EveryKey.ByUint32Entry
+            vomma.testing.v1.EveryKey.ByUint64Entry
+            vomma.testing.v1.EveryKey.BySint32Entry
+            vomma.testing.v1.EveryKey.BySint64Entry
+            vomma.testing.v1.EveryKey.ByFixed32Entry
+            vomma.testing.v1.EveryKey.ByFixed64Entry
+            vomma.testing.v1.EveryKey.BySfixed32Entry
+            vomma.testing.v1.EveryKey.BySfixed64Entry
+            vomma.testing.v1.EveryKey.ByBoolEntry
+            vomma.testing.v1.EveryKey.ByStringEntry
             vomma.testing.v1.Colour
             vomma.testing.v1.Aliased
             vomma.testing.v1.Test
@@ -1551,14 +1929,34 @@ extension FileDescriptors {
             b3JFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAU6AjgBGhUKBUV2ZW50EgwKBFNlbGYYASABKAkaNgoEVHlwZRIu
             CgVlcnJvchgBIAEoCzIfLnZvbW1hLnRlc3RpbmcudjEuQXdrd2FyZC5FcnJvchoVCgVFcnJvchIMCgRjb2RlGAEgASgFQgoK
             CHByb3RvY29sQggKBmNob2ljZUILCglfdGVtcGxhdGVCBwoFZXZlbnQiMwoNT2xkRXZlcnl0aGluZxIQCghhX2RvdWJsZRgB
-            IAEoARIQCghhX3N0cmluZxgOIAEoCSpgCgZDb2xvdXISFgoSQ09MT1VSX1VOU1BFQ0lGSUVEEAASDgoKQ09MT1VSX1JFRBAB
-            EhAKDENPTE9VUl9HUkVFThACEhwKD0NPTE9VUl9ORUdBVElWRRD9//////////8BKmEKB0FsaWFzZWQSFwoTQUxJQVNFRF9V
-            TlNQRUNJRklFRBAAEhEKDUFMSUFTRURfRklSU1QQARIWChJBTElBU0VEX0FMU09fRklSU1QQARIOCgpBTElBU0VEXzJEEAIa
-            AhABMpICCgRUZXN0EkIKBEVjaG8SHC52b21tYS50ZXN0aW5nLnYxLkV2ZXJ5dGhpbmcaHC52b21tYS50ZXN0aW5nLnYxLkV2
-            ZXJ5dGhpbmcSQwoFQ291bnQSHi52b21tYS50ZXN0aW5nLnYxLkNvdW50UmVxdWVzdBoYLnZvbW1hLnRlc3RpbmcudjEuTnVt
-            YmVyMAESOwoDU3VtEhgudm9tbWEudGVzdGluZy52MS5OdW1iZXIaGC52b21tYS50ZXN0aW5nLnYxLk51bWJlcigBEkQKCkFj
-            Y3VtdWxhdGUSGC52b21tYS50ZXN0aW5nLnYxLk51bWJlchoYLnZvbW1hLnRlc3RpbmcudjEuTnVtYmVyKAEwAUIKugIHVGVz
-            dGluZ2IGcHJvdG8z
+            IAEoARIQCghhX3N0cmluZxgOIAEoCSKiCwoIRXZlcnlLZXkSOQoIYnlfaW50MzIYASADKAsyJy52b21tYS50ZXN0aW5nLnYx
+            LkV2ZXJ5S2V5LkJ5SW50MzJFbnRyeRI5CghieV9pbnQ2NBgCIAMoCzInLnZvbW1hLnRlc3RpbmcudjEuRXZlcnlLZXkuQnlJ
+            bnQ2NEVudHJ5EjsKCWJ5X3VpbnQzMhgDIAMoCzIoLnZvbW1hLnRlc3RpbmcudjEuRXZlcnlLZXkuQnlVaW50MzJFbnRyeRI7
+            CglieV91aW50NjQYBCADKAsyKC52b21tYS50ZXN0aW5nLnYxLkV2ZXJ5S2V5LkJ5VWludDY0RW50cnkSOwoJYnlfc2ludDMy
+            GAUgAygLMigudm9tbWEudGVzdGluZy52MS5FdmVyeUtleS5CeVNpbnQzMkVudHJ5EjsKCWJ5X3NpbnQ2NBgGIAMoCzIoLnZv
+            bW1hLnRlc3RpbmcudjEuRXZlcnlLZXkuQnlTaW50NjRFbnRyeRI9CgpieV9maXhlZDMyGAcgAygLMikudm9tbWEudGVzdGlu
+            Zy52MS5FdmVyeUtleS5CeUZpeGVkMzJFbnRyeRI9CgpieV9maXhlZDY0GAggAygLMikudm9tbWEudGVzdGluZy52MS5FdmVy
+            eUtleS5CeUZpeGVkNjRFbnRyeRI/CgtieV9zZml4ZWQzMhgJIAMoCzIqLnZvbW1hLnRlc3RpbmcudjEuRXZlcnlLZXkuQnlT
+            Zml4ZWQzMkVudHJ5Ej8KC2J5X3NmaXhlZDY0GAogAygLMioudm9tbWEudGVzdGluZy52MS5FdmVyeUtleS5CeVNmaXhlZDY0
+            RW50cnkSNwoHYnlfYm9vbBgLIAMoCzImLnZvbW1hLnRlc3RpbmcudjEuRXZlcnlLZXkuQnlCb29sRW50cnkSOwoJYnlfc3Ry
+            aW5nGAwgAygLMigudm9tbWEudGVzdGluZy52MS5FdmVyeUtleS5CeVN0cmluZ0VudHJ5Gi4KDEJ5SW50MzJFbnRyeRILCgNr
+            ZXkYASABKAUSDQoFdmFsdWUYAiABKAE6AjgBGi4KDEJ5SW50NjRFbnRyeRILCgNrZXkYASABKAMSDQoFdmFsdWUYAiABKAI6
+            AjgBGi8KDUJ5VWludDMyRW50cnkSCwoDa2V5GAEgASgNEg0KBXZhbHVlGAIgASgIOgI4ARovCg1CeVVpbnQ2NEVudHJ5EgsK
+            A2tleRgBIAEoBBINCgV2YWx1ZRgCIAEoEjoCOAEaLwoNQnlTaW50MzJFbnRyeRILCgNrZXkYASABKBESDQoFdmFsdWUYAiAB
+            KAc6AjgBGi8KDUJ5U2ludDY0RW50cnkSCwoDa2V5GAEgASgSEg0KBXZhbHVlGAIgASgQOgI4ARowCg5CeUZpeGVkMzJFbnRy
+            eRILCgNrZXkYASABKAcSDQoFdmFsdWUYAiABKAk6AjgBGjAKDkJ5Rml4ZWQ2NEVudHJ5EgsKA2tleRgBIAEoBhINCgV2YWx1
+            ZRgCIAEoDDoCOAEaSwoPQnlTZml4ZWQzMkVudHJ5EgsKA2tleRgBIAEoDxInCgV2YWx1ZRgCIAEoDjIYLnZvbW1hLnRlc3Rp
+            bmcudjEuQ29sb3VyOgI4ARpLCg9CeVNmaXhlZDY0RW50cnkSCwoDa2V5GAEgASgQEicKBXZhbHVlGAIgASgLMhgudm9tbWEu
+            dGVzdGluZy52MS5OdW1iZXI6AjgBGkUKC0J5Qm9vbEVudHJ5EgsKA2tleRgBIAEoCBIlCgV2YWx1ZRgCIAEoCzIWLnZvbW1h
+            LnRlc3RpbmcudjEuVHJlZToCOAEaTQoNQnlTdHJpbmdFbnRyeRILCgNrZXkYASABKAkSKwoFdmFsdWUYAiABKAsyHC52b21t
+            YS50ZXN0aW5nLnYxLkV2ZXJ5dGhpbmc6AjgBKmAKBkNvbG91chIWChJDT0xPVVJfVU5TUEVDSUZJRUQQABIOCgpDT0xPVVJf
+            UkVEEAESEAoMQ09MT1VSX0dSRUVOEAISHAoPQ09MT1VSX05FR0FUSVZFEP3//////////wEqYQoHQWxpYXNlZBIXChNBTElB
+            U0VEX1VOU1BFQ0lGSUVEEAASEQoNQUxJQVNFRF9GSVJTVBABEhYKEkFMSUFTRURfQUxTT19GSVJTVBABEg4KCkFMSUFTRURf
+            MkQQAhoCEAEykgIKBFRlc3QSQgoERWNobxIcLnZvbW1hLnRlc3RpbmcudjEuRXZlcnl0aGluZxocLnZvbW1hLnRlc3Rpbmcu
+            djEuRXZlcnl0aGluZxJDCgVDb3VudBIeLnZvbW1hLnRlc3RpbmcudjEuQ291bnRSZXF1ZXN0Ghgudm9tbWEudGVzdGluZy52
+            MS5OdW1iZXIwARI7CgNTdW0SGC52b21tYS50ZXN0aW5nLnYxLk51bWJlchoYLnZvbW1hLnRlc3RpbmcudjEuTnVtYmVyKAES
+            RAoKQWNjdW11bGF0ZRIYLnZvbW1hLnRlc3RpbmcudjEuTnVtYmVyGhgudm9tbWEudGVzdGluZy52MS5OdW1iZXIoATABQgq6
+            AgdUZXN0aW5nYgZwcm90bzM=
             """
     )
 }

@@ -47,6 +47,7 @@ public struct FeatureCheckpoint: ProtoMessage {
 
 extension FeatureCheckpoint: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__FeatureCheckpoint>) {
         unsafe vomma__v1__feature_checkpoint__init(wire)
     }
@@ -60,6 +61,7 @@ extension FeatureCheckpoint: @unsafe WireMessage {
         self.engine = unsafe Wire.bytes(wire.pointee.engine_1)
         for index in 0..<(unsafe wire.pointee.n_posteriors_2) {
             guard let entry = unsafe wire.pointee.posteriors_2[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "posteriors.key"))
@@ -69,6 +71,7 @@ extension FeatureCheckpoint: @unsafe WireMessage {
         }
         for index in 0..<(unsafe wire.pointee.n_fits_3) {
             guard let entry = unsafe wire.pointee.fits_3[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "fits.key"))
@@ -136,6 +139,7 @@ public struct RegimePosterior: ProtoMessage {
 
 extension RegimePosterior: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__RegimePosterior>) {
         unsafe vomma__v1__regime_posterior__init(wire)
     }
@@ -176,6 +180,7 @@ public struct PolicyCheckpoint: ProtoMessage {
 
 extension PolicyCheckpoint: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__PolicyCheckpoint>) {
         unsafe vomma__v1__policy_checkpoint__init(wire)
     }
@@ -188,6 +193,7 @@ extension PolicyCheckpoint: @unsafe WireMessage {
     init(wire: UnsafePointer<Vomma__V1__PolicyCheckpoint>) throws(MessageError) {
         for index in 0..<(unsafe wire.pointee.n_previous_exposure_1) {
             guard let entry = unsafe wire.pointee.previous_exposure_1[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "previous_exposure.key"))
@@ -242,6 +248,7 @@ public struct ExecutionCheckpoint: ProtoMessage {
 
 extension ExecutionCheckpoint: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ExecutionCheckpoint>) {
         unsafe vomma__v1__execution_checkpoint__init(wire)
     }
@@ -255,6 +262,7 @@ extension ExecutionCheckpoint: @unsafe WireMessage {
         self.session = unsafe Wire.bytes(wire.pointee.session_1)
         for index in 0..<(unsafe wire.pointee.n_order_events_2) {
             guard let entry = unsafe wire.pointee.order_events_2[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "order_events.key"))
@@ -264,6 +272,7 @@ extension ExecutionCheckpoint: @unsafe WireMessage {
         }
         for index in 0..<(unsafe wire.pointee.n_fills_3) {
             guard let entry = unsafe wire.pointee.fills_3[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "fills.key"))

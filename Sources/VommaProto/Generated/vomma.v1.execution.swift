@@ -333,6 +333,7 @@ public struct GetAccountRequest: ProtoMessage {
 
 extension GetAccountRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetAccountRequest>) {
         unsafe vomma__v1__get_account_request__init(wire)
     }
@@ -412,6 +413,7 @@ public struct Account: ProtoMessage {
 
 extension Account: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Account>) {
         unsafe vomma__v1__account__init(wire)
     }
@@ -484,6 +486,7 @@ public struct Position: ProtoMessage {
 
 extension Position: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Position>) {
         unsafe vomma__v1__position__init(wire)
     }
@@ -565,6 +568,7 @@ public struct Order: ProtoMessage {
 
 extension Order: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Order>) {
         unsafe vomma__v1__order__init(wire)
     }
@@ -654,6 +658,7 @@ public struct Fill: ProtoMessage {
 
 extension Fill: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Fill>) {
         unsafe vomma__v1__fill__init(wire)
     }
@@ -713,6 +718,7 @@ public struct ListOrdersRequest: ProtoMessage {
 
 extension ListOrdersRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListOrdersRequest>) {
         unsafe vomma__v1__list_orders_request__init(wire)
     }
@@ -754,6 +760,7 @@ public struct ListOrdersResponse: ProtoMessage {
 
 extension ListOrdersResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListOrdersResponse>) {
         unsafe vomma__v1__list_orders_response__init(wire)
     }
@@ -798,6 +805,7 @@ public struct ListFillsRequest: ProtoMessage {
 
 extension ListFillsRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListFillsRequest>) {
         unsafe vomma__v1__list_fills_request__init(wire)
     }
@@ -839,6 +847,7 @@ public struct ListFillsResponse: ProtoMessage {
 
 extension ListFillsResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListFillsResponse>) {
         unsafe vomma__v1__list_fills_response__init(wire)
     }
@@ -883,6 +892,7 @@ public struct StreamEquityRequest: ProtoMessage {
 
 extension StreamEquityRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__StreamEquityRequest>) {
         unsafe vomma__v1__stream_equity_request__init(wire)
     }
@@ -948,6 +958,7 @@ public struct EquityPoint: ProtoMessage {
 
 extension EquityPoint: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__EquityPoint>) {
         unsafe vomma__v1__equity_point__init(wire)
     }
@@ -1007,6 +1018,7 @@ public struct SetKillSwitchRequest: ProtoMessage {
 
 extension SetKillSwitchRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__SetKillSwitchRequest>) {
         unsafe vomma__v1__set_kill_switch_request__init(wire)
     }
@@ -1050,6 +1062,7 @@ public struct AuditRequest: ProtoMessage {
 
 extension AuditRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__AuditRequest>) {
         unsafe vomma__v1__audit_request__init(wire)
     }
@@ -1101,6 +1114,7 @@ public struct AuditResponse: ProtoMessage {
 
 extension AuditResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__AuditResponse>) {
         unsafe vomma__v1__audit_response__init(wire)
     }

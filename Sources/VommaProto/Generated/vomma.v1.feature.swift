@@ -151,6 +151,7 @@ public struct DescribeSchemaRequest: ProtoMessage {
 
 extension DescribeSchemaRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DescribeSchemaRequest>) {
         unsafe vomma__v1__describe_schema_request__init(wire)
     }
@@ -196,6 +197,7 @@ public struct DescribeSchemaResponse: ProtoMessage {
 
 extension DescribeSchemaResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DescribeSchemaResponse>) {
         unsafe vomma__v1__describe_schema_response__init(wire)
     }
@@ -240,6 +242,7 @@ public struct ComputeRequest: ProtoMessage {
 
 extension ComputeRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ComputeRequest>) {
         unsafe vomma__v1__compute_request__init(wire)
     }
@@ -299,6 +302,7 @@ public struct ComputeProgress: ProtoMessage {
 
 extension ComputeProgress: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ComputeProgress>) {
         unsafe vomma__v1__compute_progress__init(wire)
     }
@@ -384,6 +388,7 @@ public struct FeatureVector: ProtoMessage {
 
 extension FeatureVector: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__FeatureVector>) {
         unsafe vomma__v1__feature_vector__init(wire)
     }
@@ -454,6 +459,7 @@ public struct GetFeaturesRequest: ProtoMessage {
 
 extension GetFeaturesRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetFeaturesRequest>) {
         unsafe vomma__v1__get_features_request__init(wire)
     }
@@ -503,6 +509,7 @@ public struct StreamFeaturesRequest: ProtoMessage {
 
 extension StreamFeaturesRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__StreamFeaturesRequest>) {
         unsafe vomma__v1__stream_features_request__init(wire)
     }
@@ -556,6 +563,7 @@ public struct StreamStatesRequest: ProtoMessage {
 
 extension StreamStatesRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__StreamStatesRequest>) {
         unsafe vomma__v1__stream_states_request__init(wire)
     }
@@ -649,6 +657,7 @@ public struct State: ProtoMessage {
 
 extension State: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__State>) {
         unsafe vomma__v1__state__init(wire)
     }

@@ -262,6 +262,7 @@ public struct HestonParameters: ProtoMessage {
 
 extension HestonParameters: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__HestonParameters>) {
         unsafe vomma__v1__heston_parameters__init(wire)
     }
@@ -317,6 +318,7 @@ public struct InvertRequest: ProtoMessage {
 
 extension InvertRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__InvertRequest>) {
         unsafe vomma__v1__invert_request__init(wire)
     }
@@ -389,6 +391,7 @@ public struct InvertResponse: ProtoMessage {
 
 extension InvertResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__InvertResponse>) {
         unsafe vomma__v1__invert_response__init(wire)
     }
@@ -441,6 +444,7 @@ public struct InvertBatchRequest: ProtoMessage {
 
 extension InvertBatchRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__InvertBatchRequest>) {
         unsafe vomma__v1__invert_batch_request__init(wire)
     }
@@ -481,6 +485,7 @@ public struct InvertBatchResponse: ProtoMessage {
 
 extension InvertBatchResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__InvertBatchResponse>) {
         unsafe vomma__v1__invert_batch_response__init(wire)
     }
@@ -529,6 +534,7 @@ public struct InvertResult: ProtoMessage {
 
 extension InvertResult: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__InvertResult>) {
         unsafe vomma__v1__invert_result__init(wire)
     }
@@ -608,6 +614,7 @@ public struct PriceRequest: ProtoMessage {
 
 extension PriceRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__PriceRequest>) {
         unsafe vomma__v1__price_request__init(wire)
     }
@@ -692,6 +699,7 @@ public struct PriceResponse: ProtoMessage {
 
 extension PriceResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__PriceResponse>) {
         unsafe vomma__v1__price_response__init(wire)
     }
@@ -777,6 +785,7 @@ public struct ImpliedVolatilityRequest: ProtoMessage {
 
 extension ImpliedVolatilityRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ImpliedVolatilityRequest>) {
         unsafe vomma__v1__implied_volatility_request__init(wire)
     }
@@ -836,6 +845,7 @@ public struct ImpliedVolatilityResponse: ProtoMessage {
 
 extension ImpliedVolatilityResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ImpliedVolatilityResponse>) {
         unsafe vomma__v1__implied_volatility_response__init(wire)
     }
@@ -895,6 +905,7 @@ public struct CalibrateRequest: ProtoMessage {
 
 extension CalibrateRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__CalibrateRequest>) {
         unsafe vomma__v1__calibrate_request__init(wire)
     }
@@ -976,6 +987,7 @@ public struct CalibrateResponse: ProtoMessage {
 
 extension CalibrateResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__CalibrateResponse>) {
         unsafe vomma__v1__calibrate_response__init(wire)
     }
@@ -1039,6 +1051,7 @@ public struct BuildSurfaceRequest: ProtoMessage {
 
 extension BuildSurfaceRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__BuildSurfaceRequest>) {
         unsafe vomma__v1__build_surface_request__init(wire)
     }
@@ -1104,6 +1117,7 @@ public struct BuildSurfaceResponse: ProtoMessage {
 
 extension BuildSurfaceResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__BuildSurfaceResponse>) {
         unsafe vomma__v1__build_surface_response__init(wire)
     }
@@ -1118,6 +1132,7 @@ extension BuildSurfaceResponse: @unsafe WireMessage {
         self.quotesUsed = unsafe wire.pointee.quotes_used_2
         for index in 0..<(unsafe wire.pointee.n_quotes_dropped_3) {
             guard let entry = unsafe wire.pointee.quotes_dropped_3[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
             let key = try unsafe (
                 entry.pointee._key_case.rawValue == 0
                     ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "quotes_dropped.key"))
@@ -1163,6 +1178,7 @@ public struct DescribeModelRequest: ProtoMessage {
 
 extension DescribeModelRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DescribeModelRequest>) {
         unsafe vomma__v1__describe_model_request__init(wire)
     }
@@ -1216,6 +1232,7 @@ public struct DescribeModelResponse: ProtoMessage {
 
 extension DescribeModelResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DescribeModelResponse>) {
         unsafe vomma__v1__describe_model_response__init(wire)
     }

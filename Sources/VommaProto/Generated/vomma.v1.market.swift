@@ -450,6 +450,7 @@ public struct MarketEvent: ProtoMessage {
 
 extension MarketEvent: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__MarketEvent>) {
         unsafe vomma__v1__market_event__init(wire)
     }
@@ -571,6 +572,7 @@ public struct Bar: ProtoMessage {
 
 extension Bar: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Bar>) {
         unsafe vomma__v1__bar__init(wire)
     }
@@ -630,6 +632,7 @@ public struct BarRecord: ProtoMessage {
 
 extension BarRecord: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__BarRecord>) {
         unsafe vomma__v1__bar_record__init(wire)
     }
@@ -685,6 +688,7 @@ public struct BookTop: ProtoMessage {
 
 extension BookTop: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__BookTop>) {
         unsafe vomma__v1__book_top__init(wire)
     }
@@ -742,6 +746,7 @@ public struct BookDepth: ProtoMessage {
 
 extension BookDepth: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__BookDepth>) {
         unsafe vomma__v1__book_depth__init(wire)
     }
@@ -803,6 +808,7 @@ public struct PublicTrade: ProtoMessage {
 
 extension PublicTrade: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__PublicTrade>) {
         unsafe vomma__v1__public_trade__init(wire)
     }
@@ -856,6 +862,7 @@ public struct Liquidation: ProtoMessage {
 
 extension Liquidation: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Liquidation>) {
         unsafe vomma__v1__liquidation__init(wire)
     }
@@ -903,6 +910,7 @@ public struct FundingRate: ProtoMessage {
 
 extension FundingRate: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__FundingRate>) {
         unsafe vomma__v1__funding_rate__init(wire)
     }
@@ -948,6 +956,7 @@ public struct OpenInterest: ProtoMessage {
 
 extension OpenInterest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__OpenInterest>) {
         unsafe vomma__v1__open_interest__init(wire)
     }
@@ -1002,6 +1011,7 @@ public struct TextMessage: ProtoMessage {
 
 extension TextMessage: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__TextMessage>) {
         unsafe vomma__v1__text_message__init(wire)
     }
@@ -1069,6 +1079,7 @@ public struct Surface: ProtoMessage {
 
 extension Surface: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Surface>) {
         unsafe vomma__v1__surface__init(wire)
     }
@@ -1165,6 +1176,7 @@ public struct OptionQuote: ProtoMessage {
 
 extension OptionQuote: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__OptionQuote>) {
         unsafe vomma__v1__option_quote__init(wire)
     }
@@ -1266,6 +1278,7 @@ public struct OptionChain: ProtoMessage {
 
 extension OptionChain: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__OptionChain>) {
         unsafe vomma__v1__option_chain__init(wire)
     }
@@ -1328,6 +1341,7 @@ public struct LoadHistoryRequest: ProtoMessage {
 
 extension LoadHistoryRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__LoadHistoryRequest>) {
         unsafe vomma__v1__load_history_request__init(wire)
     }
@@ -1397,6 +1411,7 @@ public struct SimulateRequest: ProtoMessage {
 
 extension SimulateRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__SimulateRequest>) {
         unsafe vomma__v1__simulate_request__init(wire)
     }
@@ -1458,6 +1473,7 @@ public struct DownloadRequest: ProtoMessage {
 
 extension DownloadRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DownloadRequest>) {
         unsafe vomma__v1__download_request__init(wire)
     }
@@ -1532,6 +1548,7 @@ public struct LoadProgress: ProtoMessage {
 
 extension LoadProgress: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__LoadProgress>) {
         unsafe vomma__v1__load_progress__init(wire)
     }
@@ -1622,6 +1639,7 @@ public struct CreateStreamRequest: ProtoMessage {
 
 extension CreateStreamRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__CreateStreamRequest>) {
         unsafe vomma__v1__create_stream_request__init(wire)
     }
@@ -1682,6 +1700,7 @@ public struct CloseStreamRequest: ProtoMessage {
 
 extension CloseStreamRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__CloseStreamRequest>) {
         unsafe vomma__v1__close_stream_request__init(wire)
     }
@@ -1712,6 +1731,7 @@ public struct ListStreamsRequest: ProtoMessage {
 
 extension ListStreamsRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListStreamsRequest>) {
         unsafe vomma__v1__list_streams_request__init(wire)
     }
@@ -1749,6 +1769,7 @@ public struct ListStreamsResponse: ProtoMessage {
 
 extension ListStreamsResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListStreamsResponse>) {
         unsafe vomma__v1__list_streams_response__init(wire)
     }
@@ -1845,6 +1866,7 @@ public struct StreamInfo: ProtoMessage {
 
 extension StreamInfo: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__StreamInfo>) {
         unsafe vomma__v1__stream_info__init(wire)
     }
@@ -1924,6 +1946,7 @@ public struct SubscribeRequest: ProtoMessage {
 
 extension SubscribeRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__SubscribeRequest>) {
         unsafe vomma__v1__subscribe_request__init(wire)
     }
@@ -1984,6 +2007,7 @@ public struct GetBarsRequest: ProtoMessage {
 
 extension GetBarsRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetBarsRequest>) {
         unsafe vomma__v1__get_bars_request__init(wire)
     }
@@ -2039,6 +2063,7 @@ public struct GetSurfaceRequest: ProtoMessage {
 
 extension GetSurfaceRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetSurfaceRequest>) {
         unsafe vomma__v1__get_surface_request__init(wire)
     }
@@ -2090,6 +2115,7 @@ public struct GetSurfaceResponse: ProtoMessage {
 
 extension GetSurfaceResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetSurfaceResponse>) {
         unsafe vomma__v1__get_surface_response__init(wire)
     }
@@ -2133,6 +2159,7 @@ public struct ListInstrumentsRequest: ProtoMessage {
 
 extension ListInstrumentsRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListInstrumentsRequest>) {
         unsafe vomma__v1__list_instruments_request__init(wire)
     }
@@ -2172,6 +2199,7 @@ public struct ListInstrumentsResponse: ProtoMessage {
 
 extension ListInstrumentsResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListInstrumentsResponse>) {
         unsafe vomma__v1__list_instruments_response__init(wire)
     }
@@ -2260,6 +2288,7 @@ public struct Instrument: ProtoMessage {
 
 extension Instrument: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Instrument>) {
         unsafe vomma__v1__instrument__init(wire)
     }

@@ -120,6 +120,7 @@ public struct DecideRequest: ProtoMessage {
 
 extension DecideRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DecideRequest>) {
         unsafe vomma__v1__decide_request__init(wire)
     }
@@ -217,6 +218,7 @@ public struct Decision: ProtoMessage {
 
 extension Decision: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Decision>) {
         unsafe vomma__v1__decision__init(wire)
     }
@@ -304,6 +306,7 @@ public struct Reason: ProtoMessage {
 
 extension Reason: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Reason>) {
         unsafe vomma__v1__reason__init(wire)
     }
@@ -349,6 +352,7 @@ public struct StreamDecisionsRequest: ProtoMessage {
 
 extension StreamDecisionsRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__StreamDecisionsRequest>) {
         unsafe vomma__v1__stream_decisions_request__init(wire)
     }
@@ -381,6 +385,7 @@ public struct DescribePolicyRequest: ProtoMessage {
 
 extension DescribePolicyRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DescribePolicyRequest>) {
         unsafe vomma__v1__describe_policy_request__init(wire)
     }
@@ -446,6 +451,7 @@ public struct DescribePolicyResponse: ProtoMessage {
 
 extension DescribePolicyResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DescribePolicyResponse>) {
         unsafe vomma__v1__describe_policy_response__init(wire)
     }

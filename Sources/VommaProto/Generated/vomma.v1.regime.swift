@@ -170,6 +170,7 @@ public struct FilterRegimeRequest: ProtoMessage {
 
 extension FilterRegimeRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__FilterRegimeRequest>) {
         unsafe vomma__v1__filter_regime_request__init(wire)
     }
@@ -223,6 +224,7 @@ public struct FilterRegimeResponse: ProtoMessage {
 
 extension FilterRegimeResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__FilterRegimeResponse>) {
         unsafe vomma__v1__filter_regime_response__init(wire)
     }
@@ -258,6 +260,7 @@ public struct DescribeRegimeRequest: ProtoMessage {
 
 extension DescribeRegimeRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DescribeRegimeRequest>) {
         unsafe vomma__v1__describe_regime_request__init(wire)
     }
@@ -315,6 +318,7 @@ public struct DescribeRegimeResponse: ProtoMessage {
 
 extension DescribeRegimeResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__DescribeRegimeResponse>) {
         unsafe vomma__v1__describe_regime_response__init(wire)
     }
@@ -379,6 +383,7 @@ public struct GetRegimesRequest: ProtoMessage {
 
 extension GetRegimesRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetRegimesRequest>) {
         unsafe vomma__v1__get_regimes_request__init(wire)
     }
@@ -428,6 +433,7 @@ public struct RegimeRecord: ProtoMessage {
 
 extension RegimeRecord: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__RegimeRecord>) {
         unsafe vomma__v1__regime_record__init(wire)
     }
@@ -470,6 +476,7 @@ public struct ScoreTextRequest: ProtoMessage {
 
 extension ScoreTextRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ScoreTextRequest>) {
         unsafe vomma__v1__score_text_request__init(wire)
     }
@@ -514,6 +521,7 @@ public struct ScoreTextResponse: ProtoMessage {
 
 extension ScoreTextResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ScoreTextResponse>) {
         unsafe vomma__v1__score_text_response__init(wire)
     }
@@ -572,6 +580,7 @@ public struct TextScore: ProtoMessage {
 
 extension TextScore: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__TextScore>) {
         unsafe vomma__v1__text_score__init(wire)
     }
@@ -624,6 +633,7 @@ public struct GetSentimentRequest: ProtoMessage {
 
 extension GetSentimentRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetSentimentRequest>) {
         unsafe vomma__v1__get_sentiment_request__init(wire)
     }
@@ -673,6 +683,7 @@ public struct GetSentimentResponse: ProtoMessage {
 
 extension GetSentimentResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetSentimentResponse>) {
         unsafe vomma__v1__get_sentiment_response__init(wire)
     }

@@ -290,6 +290,7 @@ public struct SubmitJobRequest: ProtoMessage {
 
 extension SubmitJobRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__SubmitJobRequest>) {
         unsafe vomma__v1__submit_job_request__init(wire)
     }
@@ -335,6 +336,7 @@ public struct GetJobRequest: ProtoMessage {
 
 extension GetJobRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetJobRequest>) {
         unsafe vomma__v1__get_job_request__init(wire)
     }
@@ -374,6 +376,7 @@ public struct CancelJobRequest: ProtoMessage {
 
 extension CancelJobRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__CancelJobRequest>) {
         unsafe vomma__v1__cancel_job_request__init(wire)
     }
@@ -413,6 +416,7 @@ public struct ListJobsRequest: ProtoMessage {
 
 extension ListJobsRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListJobsRequest>) {
         unsafe vomma__v1__list_jobs_request__init(wire)
     }
@@ -452,6 +456,7 @@ public struct ListJobsResponse: ProtoMessage {
 
 extension ListJobsResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListJobsResponse>) {
         unsafe vomma__v1__list_jobs_response__init(wire)
     }
@@ -536,6 +541,7 @@ public struct Job: ProtoMessage {
 
 extension Job: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Job>) {
         unsafe vomma__v1__job__init(wire)
     }
@@ -606,6 +612,7 @@ public struct JobMetric: ProtoMessage {
 
 extension JobMetric: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__JobMetric>) {
         unsafe vomma__v1__job_metric__init(wire)
     }
@@ -649,6 +656,7 @@ public struct ListModelsRequest: ProtoMessage {
 
 extension ListModelsRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListModelsRequest>) {
         unsafe vomma__v1__list_models_request__init(wire)
     }
@@ -688,6 +696,7 @@ public struct ListModelsResponse: ProtoMessage {
 
 extension ListModelsResponse: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListModelsResponse>) {
         unsafe vomma__v1__list_models_response__init(wire)
     }
@@ -732,6 +741,7 @@ public struct PromoteModelRequest: ProtoMessage {
 
 extension PromoteModelRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__PromoteModelRequest>) {
         unsafe vomma__v1__promote_model_request__init(wire)
     }
@@ -777,6 +787,7 @@ public struct GetModelRequest: ProtoMessage {
 
 extension GetModelRequest: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__GetModelRequest>) {
         unsafe vomma__v1__get_model_request__init(wire)
     }
@@ -854,6 +865,7 @@ public struct Model: ProtoMessage {
 
 extension Model: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Model>) {
         unsafe vomma__v1__model__init(wire)
     }

@@ -58,7 +58,7 @@ struct  Inference__ServerLiveRequest
 struct  Inference__ServerLiveResponse
 {
   ProtobufCMessage base;
-  protobuf_c_boolean live_1;
+  uint64_t live_1;
 };
 #define INFERENCE__SERVER_LIVE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&inference__server_live_response__descriptor) \
@@ -77,7 +77,7 @@ struct  Inference__ServerReadyRequest
 struct  Inference__ServerReadyResponse
 {
   ProtobufCMessage base;
-  protobuf_c_boolean ready_1;
+  uint64_t ready_1;
 };
 #define INFERENCE__SERVER_READY_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&inference__server_ready_response__descriptor) \
@@ -98,7 +98,7 @@ struct  Inference__ModelReadyRequest
 struct  Inference__ModelReadyResponse
 {
   ProtobufCMessage base;
-  protobuf_c_boolean ready_1;
+  uint64_t ready_1;
 };
 #define INFERENCE__MODEL_READY_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&inference__model_ready_response__descriptor) \
@@ -441,7 +441,7 @@ struct  Inference__InferParameter
   ProtobufCMessage base;
   Inference__InferParameter__ParameterChoiceCase parameter_choice_case;
   union {
-    protobuf_c_boolean bool_param_1;
+    uint64_t bool_param_1;
     int64_t int64_param_2;
     ProtobufCBinaryData string_param_3;
     uint64_t double_param_4;
@@ -457,7 +457,7 @@ struct  Inference__InferTensorContents
 {
   ProtobufCMessage base;
   size_t n_bool_contents_1;
-  protobuf_c_boolean *bool_contents_1;
+  uint64_t *bool_contents_1;
   size_t n_int_contents_2;
   int32_t *int_contents_2;
   size_t n_int64_contents_3;

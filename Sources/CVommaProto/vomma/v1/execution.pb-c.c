@@ -255,7 +255,7 @@ static const ProtobufCFieldDescriptor vomma__v1__account__field_descriptors[11] 
     "finished_11",
     11,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
     offsetof(Vomma__V1__Account, finished_11),
     NULL,

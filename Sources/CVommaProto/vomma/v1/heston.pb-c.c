@@ -596,7 +596,7 @@ static const ProtobufCFieldDescriptor vomma__v1__price_request__field_descriptor
     "greeks_8",
     8,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
     offsetof(Vomma__V1__PriceRequest, greeks_8),
     NULL,
@@ -973,7 +973,7 @@ static const ProtobufCFieldDescriptor vomma__v1__calibrate_request__field_descri
     "feller_4",
     4,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
     offsetof(Vomma__V1__CalibrateRequest, feller_4),
     NULL,

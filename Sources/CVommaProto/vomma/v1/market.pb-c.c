@@ -804,7 +804,7 @@ static const ProtobufCFieldDescriptor vomma__v1__public_trade__field_descriptors
     "buyer_maker_4",
     4,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
     offsetof(Vomma__V1__PublicTrade, buyer_maker_4),
     NULL,
@@ -845,7 +845,7 @@ static const ProtobufCFieldDescriptor vomma__v1__liquidation__field_descriptors[
     "long_position_1",
     1,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
     offsetof(Vomma__V1__Liquidation, long_position_1),
     NULL,
@@ -1790,7 +1790,7 @@ static const ProtobufCFieldDescriptor vomma__v1__load_progress__field_descriptor
     "finished_8",
     8,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
     offsetof(Vomma__V1__LoadProgress, finished_8),
     NULL,
@@ -2782,7 +2782,7 @@ static const ProtobufCFieldDescriptor vomma__v1__instrument__field_descriptors[1
     "allows_short_11",
     11,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
     offsetof(Vomma__V1__Instrument, allows_short_11),
     NULL,

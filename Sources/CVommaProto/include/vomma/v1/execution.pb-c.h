@@ -60,7 +60,7 @@ struct  Vomma__V1__Account
   int32_t kill_switch_8;
   int64_t event_time_microseconds_9;
   uint64_t sequence_10;
-  protobuf_c_boolean finished_11;
+  uint64_t finished_11;
 };
 #define VOMMA__V1__ACCOUNT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__account__descriptor) \

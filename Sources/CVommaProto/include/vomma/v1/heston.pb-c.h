@@ -148,7 +148,7 @@ struct  Vomma__V1__PriceRequest
   uint64_t *tau_6;
   size_t n_kinds_7;
   int32_t *kinds_7;
-  protobuf_c_boolean greeks_8;
+  uint64_t greeks_8;
 };
 #define VOMMA__V1__PRICE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__price_request__descriptor) \
@@ -225,7 +225,7 @@ struct  Vomma__V1__CalibrateRequest
   Vomma__V1__Surface *surface_1;
   size_t n_weights_3;
   uint64_t *weights_3;
-  protobuf_c_boolean feller_4;
+  uint64_t feller_4;
   int32_t max_iterations_5;
   Vomma__V1__CalibrateRequest__StartCase _start_case;
   union {

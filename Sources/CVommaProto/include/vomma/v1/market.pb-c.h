@@ -159,7 +159,7 @@ struct  Vomma__V1__PublicTrade
   int64_t trade_id_1;
   uint64_t price_2;
   uint64_t quantity_3;
-  protobuf_c_boolean buyer_maker_4;
+  uint64_t buyer_maker_4;
 };
 #define VOMMA__V1__PUBLIC_TRADE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__public_trade__descriptor) \
@@ -169,7 +169,7 @@ struct  Vomma__V1__PublicTrade
 struct  Vomma__V1__Liquidation
 {
   ProtobufCMessage base;
-  protobuf_c_boolean long_position_1;
+  uint64_t long_position_1;
   uint64_t price_2;
   uint64_t quantity_3;
 };
@@ -386,7 +386,7 @@ struct  Vomma__V1__LoadProgress
   ProtobufCBinaryData *refusals_5;
   int64_t first_microseconds_6;
   int64_t last_microseconds_7;
-  protobuf_c_boolean finished_8;
+  uint64_t finished_8;
 };
 #define VOMMA__V1__LOAD_PROGRESS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__load_progress__descriptor) \
@@ -558,7 +558,7 @@ struct  Vomma__V1__Instrument
   ProtobufCBinaryData min_notional_8;
   uint64_t maker_fee_9;
   uint64_t taker_fee_10;
-  protobuf_c_boolean allows_short_11;
+  uint64_t allows_short_11;
   ProtobufCBinaryData max_quantity_12;
   uint64_t max_leverage_13;
 };

@@ -121,6 +121,84 @@ void   vomma__testing__v1__old_everything__init
   static const Vomma__Testing__V1__OldEverything init_value = VOMMA__TESTING__V1__OLD_EVERYTHING__INIT;
   *message = init_value;
 }
+void   vomma__testing__v1__every_key__by_int32_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByInt32Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__ByInt32Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_int64_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByInt64Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__ByInt64Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_uint32_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByUint32Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__ByUint32Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_uint64_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByUint64Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__ByUint64Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_sint32_entry__init
+                     (Vomma__Testing__V1__EveryKey__BySint32Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__BySint32Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_sint64_entry__init
+                     (Vomma__Testing__V1__EveryKey__BySint64Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__BySint64Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_fixed32_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByFixed32Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__ByFixed32Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_fixed64_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByFixed64Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__ByFixed64Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_sfixed32_entry__init
+                     (Vomma__Testing__V1__EveryKey__BySfixed32Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__BySfixed32Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_sfixed64_entry__init
+                     (Vomma__Testing__V1__EveryKey__BySfixed64Entry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__BySfixed64Entry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_bool_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByBoolEntry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__ByBoolEntry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__by_string_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByStringEntry         *message)
+{
+  static const Vomma__Testing__V1__EveryKey__ByStringEntry init_value = VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY__INIT;
+  *message = init_value;
+}
+void   vomma__testing__v1__every_key__init
+                     (Vomma__Testing__V1__EveryKey         *message)
+{
+  static const Vomma__Testing__V1__EveryKey init_value = VOMMA__TESTING__V1__EVERY_KEY__INIT;
+  *message = init_value;
+}
 static const ProtobufCFieldDescriptor vomma__testing__v1__count_request__field_descriptors[1] =
 {
   {
@@ -323,7 +401,7 @@ static const ProtobufCFieldDescriptor vomma__testing__v1__everything__colours_by
     "key_1",
     1,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     offsetof(Vomma__Testing__V1__Everything__ColoursByBoolEntry, _key_case),
     offsetof(Vomma__Testing__V1__Everything__ColoursByBoolEntry, key_1),
     NULL,
@@ -671,7 +749,7 @@ static const ProtobufCFieldDescriptor vomma__testing__v1__everything__field_desc
     "a_bool_13",
     13,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
     offsetof(Vomma__Testing__V1__Everything, a_bool_13),
     NULL,
@@ -875,7 +953,7 @@ static const ProtobufCFieldDescriptor vomma__testing__v1__everything__field_desc
     "bools_33",
     33,
     PROTOBUF_C_LABEL_REPEATED,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     offsetof(Vomma__Testing__V1__Everything, n_bools_33),
     offsetof(Vomma__Testing__V1__Everything, bools_33),
     NULL,
@@ -1019,7 +1097,7 @@ static const ProtobufCFieldDescriptor vomma__testing__v1__everything__field_desc
     "maybe_bool_47",
     47,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     offsetof(Vomma__Testing__V1__Everything, _maybe_bool_case),
     offsetof(Vomma__Testing__V1__Everything, maybe_bool_47),
     NULL,
@@ -1067,7 +1145,7 @@ static const ProtobufCFieldDescriptor vomma__testing__v1__everything__field_desc
     "chosen_bool_54",
     54,
     PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_BOOL,
+    PROTOBUF_C_TYPE_UINT64,
     offsetof(Vomma__Testing__V1__Everything, choice_case),
     offsetof(Vomma__Testing__V1__Everything, chosen_bool_54),
     NULL,
@@ -2023,5 +2101,798 @@ const ProtobufCMessageDescriptor vomma__testing__v1__old_everything__descriptor 
   vomma__testing__v1__old_everything__field_indices_by_name,
   2,  vomma__testing__v1__old_everything__number_ranges,
   (ProtobufCMessageInit) vomma__testing__v1__old_everything__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_int32_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    offsetof(Vomma__Testing__V1__EveryKey__ByInt32Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByInt32Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__Testing__V1__EveryKey__ByInt32Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByInt32Entry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_int32_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_int32_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_int32_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.ByInt32Entry",
+  "ByInt32Entry",
+  "Vomma__Testing__V1__EveryKey__ByInt32Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__ByInt32Entry),
+  2,
+  vomma__testing__v1__every_key__by_int32_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_int32_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_int32_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_int32_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_int64_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    offsetof(Vomma__Testing__V1__EveryKey__ByInt64Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByInt64Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED32,
+    offsetof(Vomma__Testing__V1__EveryKey__ByInt64Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByInt64Entry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_int64_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_int64_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_int64_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.ByInt64Entry",
+  "ByInt64Entry",
+  "Vomma__Testing__V1__EveryKey__ByInt64Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__ByInt64Entry),
+  2,
+  vomma__testing__v1__every_key__by_int64_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_int64_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_int64_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_int64_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_uint32_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Vomma__Testing__V1__EveryKey__ByUint32Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByUint32Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Vomma__Testing__V1__EveryKey__ByUint32Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByUint32Entry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_uint32_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_uint32_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_uint32_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.ByUint32Entry",
+  "ByUint32Entry",
+  "Vomma__Testing__V1__EveryKey__ByUint32Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__ByUint32Entry),
+  2,
+  vomma__testing__v1__every_key__by_uint32_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_uint32_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_uint32_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_uint32_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_uint64_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Vomma__Testing__V1__EveryKey__ByUint64Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByUint64Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_SINT64,
+    offsetof(Vomma__Testing__V1__EveryKey__ByUint64Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByUint64Entry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_uint64_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_uint64_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_uint64_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.ByUint64Entry",
+  "ByUint64Entry",
+  "Vomma__Testing__V1__EveryKey__ByUint64Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__ByUint64Entry),
+  2,
+  vomma__testing__v1__every_key__by_uint64_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_uint64_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_uint64_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_uint64_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_sint32_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_SINT32,
+    offsetof(Vomma__Testing__V1__EveryKey__BySint32Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__BySint32Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED32,
+    offsetof(Vomma__Testing__V1__EveryKey__BySint32Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__BySint32Entry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_sint32_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_sint32_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_sint32_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.BySint32Entry",
+  "BySint32Entry",
+  "Vomma__Testing__V1__EveryKey__BySint32Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__BySint32Entry),
+  2,
+  vomma__testing__v1__every_key__by_sint32_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_sint32_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_sint32_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_sint32_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_sint64_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_SINT64,
+    offsetof(Vomma__Testing__V1__EveryKey__BySint64Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__BySint64Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_SFIXED64,
+    offsetof(Vomma__Testing__V1__EveryKey__BySint64Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__BySint64Entry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_sint64_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_sint64_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_sint64_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.BySint64Entry",
+  "BySint64Entry",
+  "Vomma__Testing__V1__EveryKey__BySint64Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__BySint64Entry),
+  2,
+  vomma__testing__v1__every_key__by_sint64_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_sint64_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_sint64_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_sint64_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_fixed32_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED32,
+    offsetof(Vomma__Testing__V1__EveryKey__ByFixed32Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByFixed32Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Vomma__Testing__V1__EveryKey__ByFixed32Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByFixed32Entry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_fixed32_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_fixed32_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_fixed32_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.ByFixed32Entry",
+  "ByFixed32Entry",
+  "Vomma__Testing__V1__EveryKey__ByFixed32Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__ByFixed32Entry),
+  2,
+  vomma__testing__v1__every_key__by_fixed32_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_fixed32_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_fixed32_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_fixed32_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_fixed64_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__Testing__V1__EveryKey__ByFixed64Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByFixed64Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Vomma__Testing__V1__EveryKey__ByFixed64Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByFixed64Entry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_fixed64_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_fixed64_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_fixed64_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.ByFixed64Entry",
+  "ByFixed64Entry",
+  "Vomma__Testing__V1__EveryKey__ByFixed64Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__ByFixed64Entry),
+  2,
+  vomma__testing__v1__every_key__by_fixed64_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_fixed64_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_fixed64_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_fixed64_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_sfixed32_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_SFIXED32,
+    offsetof(Vomma__Testing__V1__EveryKey__BySfixed32Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__BySfixed32Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    offsetof(Vomma__Testing__V1__EveryKey__BySfixed32Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__BySfixed32Entry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_sfixed32_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_sfixed32_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_sfixed32_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.BySfixed32Entry",
+  "BySfixed32Entry",
+  "Vomma__Testing__V1__EveryKey__BySfixed32Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__BySfixed32Entry),
+  2,
+  vomma__testing__v1__every_key__by_sfixed32_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_sfixed32_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_sfixed32_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_sfixed32_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_sfixed64_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_SFIXED64,
+    offsetof(Vomma__Testing__V1__EveryKey__BySfixed64Entry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__BySfixed64Entry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey__BySfixed64Entry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__BySfixed64Entry, value_2),
+    &vomma__testing__v1__number__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_sfixed64_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_sfixed64_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_sfixed64_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.BySfixed64Entry",
+  "BySfixed64Entry",
+  "Vomma__Testing__V1__EveryKey__BySfixed64Entry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__BySfixed64Entry),
+  2,
+  vomma__testing__v1__every_key__by_sfixed64_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_sfixed64_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_sfixed64_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_sfixed64_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_bool_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Vomma__Testing__V1__EveryKey__ByBoolEntry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByBoolEntry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey__ByBoolEntry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByBoolEntry, value_2),
+    &vomma__testing__v1__tree__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_bool_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_bool_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_bool_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.ByBoolEntry",
+  "ByBoolEntry",
+  "Vomma__Testing__V1__EveryKey__ByBoolEntry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__ByBoolEntry),
+  2,
+  vomma__testing__v1__every_key__by_bool_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_bool_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_bool_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_bool_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__by_string_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Vomma__Testing__V1__EveryKey__ByStringEntry, _key_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByStringEntry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey__ByStringEntry, _value_case),
+    offsetof(Vomma__Testing__V1__EveryKey__ByStringEntry, value_2),
+    &vomma__testing__v1__everything__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__by_string_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__by_string_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_string_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey.ByStringEntry",
+  "ByStringEntry",
+  "Vomma__Testing__V1__EveryKey__ByStringEntry",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey__ByStringEntry),
+  2,
+  vomma__testing__v1__every_key__by_string_entry__field_descriptors,
+  vomma__testing__v1__every_key__by_string_entry__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__by_string_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__by_string_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__testing__v1__every_key__field_descriptors[12] =
+{
+  {
+    "by_int32_1",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_int32_1),
+    offsetof(Vomma__Testing__V1__EveryKey, by_int32_1),
+    &vomma__testing__v1__every_key__by_int32_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_int64_2",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_int64_2),
+    offsetof(Vomma__Testing__V1__EveryKey, by_int64_2),
+    &vomma__testing__v1__every_key__by_int64_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_uint32_3",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_uint32_3),
+    offsetof(Vomma__Testing__V1__EveryKey, by_uint32_3),
+    &vomma__testing__v1__every_key__by_uint32_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_uint64_4",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_uint64_4),
+    offsetof(Vomma__Testing__V1__EveryKey, by_uint64_4),
+    &vomma__testing__v1__every_key__by_uint64_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_sint32_5",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_sint32_5),
+    offsetof(Vomma__Testing__V1__EveryKey, by_sint32_5),
+    &vomma__testing__v1__every_key__by_sint32_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_sint64_6",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_sint64_6),
+    offsetof(Vomma__Testing__V1__EveryKey, by_sint64_6),
+    &vomma__testing__v1__every_key__by_sint64_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_fixed32_7",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_fixed32_7),
+    offsetof(Vomma__Testing__V1__EveryKey, by_fixed32_7),
+    &vomma__testing__v1__every_key__by_fixed32_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_fixed64_8",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_fixed64_8),
+    offsetof(Vomma__Testing__V1__EveryKey, by_fixed64_8),
+    &vomma__testing__v1__every_key__by_fixed64_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_sfixed32_9",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_sfixed32_9),
+    offsetof(Vomma__Testing__V1__EveryKey, by_sfixed32_9),
+    &vomma__testing__v1__every_key__by_sfixed32_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_sfixed64_10",
+    10,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_sfixed64_10),
+    offsetof(Vomma__Testing__V1__EveryKey, by_sfixed64_10),
+    &vomma__testing__v1__every_key__by_sfixed64_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_bool_11",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_bool_11),
+    offsetof(Vomma__Testing__V1__EveryKey, by_bool_11),
+    &vomma__testing__v1__every_key__by_bool_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_string_12",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__Testing__V1__EveryKey, n_by_string_12),
+    offsetof(Vomma__Testing__V1__EveryKey, by_string_12),
+    &vomma__testing__v1__every_key__by_string_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__testing__v1__every_key__field_indices_by_name[] = {
+  10,   /* field[10] = by_bool_11 */
+  6,   /* field[6] = by_fixed32_7 */
+  7,   /* field[7] = by_fixed64_8 */
+  0,   /* field[0] = by_int32_1 */
+  1,   /* field[1] = by_int64_2 */
+  8,   /* field[8] = by_sfixed32_9 */
+  9,   /* field[9] = by_sfixed64_10 */
+  4,   /* field[4] = by_sint32_5 */
+  5,   /* field[5] = by_sint64_6 */
+  11,   /* field[11] = by_string_12 */
+  2,   /* field[2] = by_uint32_3 */
+  3,   /* field[3] = by_uint64_4 */
+};
+static const ProtobufCIntRange vomma__testing__v1__every_key__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 12 }
+};
+const ProtobufCMessageDescriptor vomma__testing__v1__every_key__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.testing.v1.EveryKey",
+  "EveryKey",
+  "Vomma__Testing__V1__EveryKey",
+  "vomma.testing.v1",
+  sizeof(Vomma__Testing__V1__EveryKey),
+  12,
+  vomma__testing__v1__every_key__field_descriptors,
+  vomma__testing__v1__every_key__field_indices_by_name,
+  1,  vomma__testing__v1__every_key__number_ranges,
+  (ProtobufCMessageInit) vomma__testing__v1__every_key__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -34,6 +34,19 @@ typedef struct Vomma__Testing__V1__Awkward__Event Vomma__Testing__V1__Awkward__E
 typedef struct Vomma__Testing__V1__Awkward__Type Vomma__Testing__V1__Awkward__Type;
 typedef struct Vomma__Testing__V1__Awkward__Error Vomma__Testing__V1__Awkward__Error;
 typedef struct Vomma__Testing__V1__OldEverything Vomma__Testing__V1__OldEverything;
+typedef struct Vomma__Testing__V1__EveryKey Vomma__Testing__V1__EveryKey;
+typedef struct Vomma__Testing__V1__EveryKey__ByInt32Entry Vomma__Testing__V1__EveryKey__ByInt32Entry;
+typedef struct Vomma__Testing__V1__EveryKey__ByInt64Entry Vomma__Testing__V1__EveryKey__ByInt64Entry;
+typedef struct Vomma__Testing__V1__EveryKey__ByUint32Entry Vomma__Testing__V1__EveryKey__ByUint32Entry;
+typedef struct Vomma__Testing__V1__EveryKey__ByUint64Entry Vomma__Testing__V1__EveryKey__ByUint64Entry;
+typedef struct Vomma__Testing__V1__EveryKey__BySint32Entry Vomma__Testing__V1__EveryKey__BySint32Entry;
+typedef struct Vomma__Testing__V1__EveryKey__BySint64Entry Vomma__Testing__V1__EveryKey__BySint64Entry;
+typedef struct Vomma__Testing__V1__EveryKey__ByFixed32Entry Vomma__Testing__V1__EveryKey__ByFixed32Entry;
+typedef struct Vomma__Testing__V1__EveryKey__ByFixed64Entry Vomma__Testing__V1__EveryKey__ByFixed64Entry;
+typedef struct Vomma__Testing__V1__EveryKey__BySfixed32Entry Vomma__Testing__V1__EveryKey__BySfixed32Entry;
+typedef struct Vomma__Testing__V1__EveryKey__BySfixed64Entry Vomma__Testing__V1__EveryKey__BySfixed64Entry;
+typedef struct Vomma__Testing__V1__EveryKey__ByBoolEntry Vomma__Testing__V1__EveryKey__ByBoolEntry;
+typedef struct Vomma__Testing__V1__EveryKey__ByStringEntry Vomma__Testing__V1__EveryKey__ByStringEntry;
 
 
 /* --- enums --- */
@@ -145,7 +158,7 @@ struct  Vomma__Testing__V1__Everything__ColoursByBoolEntry
   ProtobufCMessage base;
   Vomma__Testing__V1__Everything__ColoursByBoolEntry__KeyCase _key_case;
   union {
-    protobuf_c_boolean key_1;
+    uint64_t key_1;
   };
   Vomma__Testing__V1__Everything__ColoursByBoolEntry__ValueCase _value_case;
   union {
@@ -295,7 +308,7 @@ struct  Vomma__Testing__V1__Everything
   uint64_t a_fixed64_10;
   int32_t an_sfixed32_11;
   int64_t an_sfixed64_12;
-  protobuf_c_boolean a_bool_13;
+  uint64_t a_bool_13;
   ProtobufCBinaryData a_string_14;
   ProtobufCBinaryData some_bytes_15;
   int32_t colour_16;
@@ -325,7 +338,7 @@ struct  Vomma__Testing__V1__Everything
   size_t n_sfixed64s_32;
   int64_t *sfixed64s_32;
   size_t n_bools_33;
-  protobuf_c_boolean *bools_33;
+  uint64_t *bools_33;
   size_t n_strings_34;
   ProtobufCBinaryData *strings_34;
   size_t n_byte_arrays_35;
@@ -373,7 +386,7 @@ struct  Vomma__Testing__V1__Everything
     uint64_t chosen_double_51;
     ProtobufCBinaryData chosen_string_52;
     ProtobufCBinaryData chosen_bytes_53;
-    protobuf_c_boolean chosen_bool_54;
+    uint64_t chosen_bool_54;
     int32_t chosen_colour_55;
     Vomma__Testing__V1__Number *chosen_number_56;
     Vomma__Testing__V1__Nothing *chosen_nothing_57;
@@ -384,7 +397,7 @@ struct  Vomma__Testing__V1__Everything
   };
   Vomma__Testing__V1__Everything__MaybeBoolCase _maybe_bool_case;
   union {
-    protobuf_c_boolean maybe_bool_47;
+    uint64_t maybe_bool_47;
   };
 };
 #define VOMMA__TESTING__V1__EVERYTHING__INIT \
@@ -603,6 +616,387 @@ struct  Vomma__Testing__V1__OldEverything
     , 0, {0,NULL} }
 
 
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__ByInt32Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__ByInt32Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__ByInt32Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__ByInt32Entry__KeyCase _key_case;
+  union {
+    int32_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__ByInt32Entry__ValueCase _value_case;
+  union {
+    uint64_t value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_int32_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_INT32_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__ByInt64Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__ByInt64Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__ByInt64Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__ByInt64Entry__KeyCase _key_case;
+  union {
+    int64_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__ByInt64Entry__ValueCase _value_case;
+  union {
+    uint32_t value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_int64_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_INT64_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__ByUint32Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__ByUint32Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__ByUint32Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__ByUint32Entry__KeyCase _key_case;
+  union {
+    uint32_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__ByUint32Entry__ValueCase _value_case;
+  union {
+    uint64_t value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_uint32_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_UINT32_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__ByUint64Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__ByUint64Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__ByUint64Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__ByUint64Entry__KeyCase _key_case;
+  union {
+    uint64_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__ByUint64Entry__ValueCase _value_case;
+  union {
+    int64_t value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_uint64_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_UINT64_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__BySint32Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__BySint32Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__BySint32Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__BySint32Entry__KeyCase _key_case;
+  union {
+    int32_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__BySint32Entry__ValueCase _value_case;
+  union {
+    uint32_t value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_sint32_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_SINT32_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__BySint64Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__BySint64Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__BySint64Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__BySint64Entry__KeyCase _key_case;
+  union {
+    int64_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__BySint64Entry__ValueCase _value_case;
+  union {
+    int64_t value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_sint64_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_SINT64_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__ByFixed32Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__ByFixed32Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__ByFixed32Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__ByFixed32Entry__KeyCase _key_case;
+  union {
+    uint32_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__ByFixed32Entry__ValueCase _value_case;
+  union {
+    ProtobufCBinaryData value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_fixed32_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED32_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__ByFixed64Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__ByFixed64Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__ByFixed64Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__ByFixed64Entry__KeyCase _key_case;
+  union {
+    uint64_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__ByFixed64Entry__ValueCase _value_case;
+  union {
+    ProtobufCBinaryData value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_fixed64_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_FIXED64_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__BySfixed32Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__BySfixed32Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__BySfixed32Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__BySfixed32Entry__KeyCase _key_case;
+  union {
+    int32_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__BySfixed32Entry__ValueCase _value_case;
+  union {
+    int32_t value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_sfixed32_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED32_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__BySfixed64Entry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__BySfixed64Entry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__BySfixed64Entry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__BySfixed64Entry__KeyCase _key_case;
+  union {
+    int64_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__BySfixed64Entry__ValueCase _value_case;
+  union {
+    Vomma__Testing__V1__Number *value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_sfixed64_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_SFIXED64_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__ByBoolEntry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__ByBoolEntry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__ByBoolEntry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__ByBoolEntry__KeyCase _key_case;
+  union {
+    uint64_t key_1;
+  };
+  Vomma__Testing__V1__EveryKey__ByBoolEntry__ValueCase _value_case;
+  union {
+    Vomma__Testing__V1__Tree *value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_bool_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_BOOL_ENTRY___VALUE__NOT_SET, {0} }
+
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY___KEY__CASE)
+} Vomma__Testing__V1__EveryKey__ByStringEntry__KeyCase;
+
+typedef enum {
+  VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY___VALUE__CASE)
+} Vomma__Testing__V1__EveryKey__ByStringEntry__ValueCase;
+
+struct  Vomma__Testing__V1__EveryKey__ByStringEntry
+{
+  ProtobufCMessage base;
+  Vomma__Testing__V1__EveryKey__ByStringEntry__KeyCase _key_case;
+  union {
+    ProtobufCBinaryData key_1;
+  };
+  Vomma__Testing__V1__EveryKey__ByStringEntry__ValueCase _value_case;
+  union {
+    Vomma__Testing__V1__Everything *value_2;
+  };
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__by_string_entry__descriptor) \
+    , VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY___KEY__NOT_SET, {0}, VOMMA__TESTING__V1__EVERY_KEY__BY_STRING_ENTRY___VALUE__NOT_SET, {0} }
+
+
+struct  Vomma__Testing__V1__EveryKey
+{
+  ProtobufCMessage base;
+  size_t n_by_int32_1;
+  Vomma__Testing__V1__EveryKey__ByInt32Entry **by_int32_1;
+  size_t n_by_int64_2;
+  Vomma__Testing__V1__EveryKey__ByInt64Entry **by_int64_2;
+  size_t n_by_uint32_3;
+  Vomma__Testing__V1__EveryKey__ByUint32Entry **by_uint32_3;
+  size_t n_by_uint64_4;
+  Vomma__Testing__V1__EveryKey__ByUint64Entry **by_uint64_4;
+  size_t n_by_sint32_5;
+  Vomma__Testing__V1__EveryKey__BySint32Entry **by_sint32_5;
+  size_t n_by_sint64_6;
+  Vomma__Testing__V1__EveryKey__BySint64Entry **by_sint64_6;
+  size_t n_by_fixed32_7;
+  Vomma__Testing__V1__EveryKey__ByFixed32Entry **by_fixed32_7;
+  size_t n_by_fixed64_8;
+  Vomma__Testing__V1__EveryKey__ByFixed64Entry **by_fixed64_8;
+  size_t n_by_sfixed32_9;
+  Vomma__Testing__V1__EveryKey__BySfixed32Entry **by_sfixed32_9;
+  size_t n_by_sfixed64_10;
+  Vomma__Testing__V1__EveryKey__BySfixed64Entry **by_sfixed64_10;
+  size_t n_by_bool_11;
+  Vomma__Testing__V1__EveryKey__ByBoolEntry **by_bool_11;
+  size_t n_by_string_12;
+  Vomma__Testing__V1__EveryKey__ByStringEntry **by_string_12;
+};
+#define VOMMA__TESTING__V1__EVERY_KEY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__testing__v1__every_key__descriptor) \
+    , 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL }
+
+
 /* Vomma__Testing__V1__CountRequest methods */
 void   vomma__testing__v1__count_request__init
                      (Vomma__Testing__V1__CountRequest         *message);
@@ -660,6 +1054,45 @@ void   vomma__testing__v1__awkward__init
 /* Vomma__Testing__V1__OldEverything methods */
 void   vomma__testing__v1__old_everything__init
                      (Vomma__Testing__V1__OldEverything         *message);
+/* Vomma__Testing__V1__EveryKey__ByInt32Entry methods */
+void   vomma__testing__v1__every_key__by_int32_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByInt32Entry         *message);
+/* Vomma__Testing__V1__EveryKey__ByInt64Entry methods */
+void   vomma__testing__v1__every_key__by_int64_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByInt64Entry         *message);
+/* Vomma__Testing__V1__EveryKey__ByUint32Entry methods */
+void   vomma__testing__v1__every_key__by_uint32_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByUint32Entry         *message);
+/* Vomma__Testing__V1__EveryKey__ByUint64Entry methods */
+void   vomma__testing__v1__every_key__by_uint64_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByUint64Entry         *message);
+/* Vomma__Testing__V1__EveryKey__BySint32Entry methods */
+void   vomma__testing__v1__every_key__by_sint32_entry__init
+                     (Vomma__Testing__V1__EveryKey__BySint32Entry         *message);
+/* Vomma__Testing__V1__EveryKey__BySint64Entry methods */
+void   vomma__testing__v1__every_key__by_sint64_entry__init
+                     (Vomma__Testing__V1__EveryKey__BySint64Entry         *message);
+/* Vomma__Testing__V1__EveryKey__ByFixed32Entry methods */
+void   vomma__testing__v1__every_key__by_fixed32_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByFixed32Entry         *message);
+/* Vomma__Testing__V1__EveryKey__ByFixed64Entry methods */
+void   vomma__testing__v1__every_key__by_fixed64_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByFixed64Entry         *message);
+/* Vomma__Testing__V1__EveryKey__BySfixed32Entry methods */
+void   vomma__testing__v1__every_key__by_sfixed32_entry__init
+                     (Vomma__Testing__V1__EveryKey__BySfixed32Entry         *message);
+/* Vomma__Testing__V1__EveryKey__BySfixed64Entry methods */
+void   vomma__testing__v1__every_key__by_sfixed64_entry__init
+                     (Vomma__Testing__V1__EveryKey__BySfixed64Entry         *message);
+/* Vomma__Testing__V1__EveryKey__ByBoolEntry methods */
+void   vomma__testing__v1__every_key__by_bool_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByBoolEntry         *message);
+/* Vomma__Testing__V1__EveryKey__ByStringEntry methods */
+void   vomma__testing__v1__every_key__by_string_entry__init
+                     (Vomma__Testing__V1__EveryKey__ByStringEntry         *message);
+/* Vomma__Testing__V1__EveryKey methods */
+void   vomma__testing__v1__every_key__init
+                     (Vomma__Testing__V1__EveryKey         *message);
 /* --- per-message closures --- */
 
 typedef void (*Vomma__Testing__V1__CountRequest_Closure)
@@ -719,6 +1152,45 @@ typedef void (*Vomma__Testing__V1__Awkward_Closure)
 typedef void (*Vomma__Testing__V1__OldEverything_Closure)
                  (const Vomma__Testing__V1__OldEverything *message,
                   void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__ByInt32Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__ByInt32Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__ByInt64Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__ByInt64Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__ByUint32Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__ByUint32Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__ByUint64Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__ByUint64Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__BySint32Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__BySint32Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__BySint64Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__BySint64Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__ByFixed32Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__ByFixed32Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__ByFixed64Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__ByFixed64Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__BySfixed32Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__BySfixed32Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__BySfixed64Entry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__BySfixed64Entry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__ByBoolEntry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__ByBoolEntry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey__ByStringEntry_Closure)
+                 (const Vomma__Testing__V1__EveryKey__ByStringEntry *message,
+                  void *closure_data);
+typedef void (*Vomma__Testing__V1__EveryKey_Closure)
+                 (const Vomma__Testing__V1__EveryKey *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -744,6 +1216,19 @@ extern const ProtobufCMessageDescriptor vomma__testing__v1__awkward__event__desc
 extern const ProtobufCMessageDescriptor vomma__testing__v1__awkward__type__descriptor;
 extern const ProtobufCMessageDescriptor vomma__testing__v1__awkward__error__descriptor;
 extern const ProtobufCMessageDescriptor vomma__testing__v1__old_everything__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_int32_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_int64_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_uint32_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_uint64_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_sint32_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_sint64_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_fixed32_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_fixed64_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_sfixed32_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_sfixed64_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_bool_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__testing__v1__every_key__by_string_entry__descriptor;
 
 PROTOBUF_C__END_DECLS
 
