@@ -11,7 +11,7 @@ PACKAGES := libnghttp2-dev libprotobuf-c-dev libopenblas-dev libpq-dev zlib1g-de
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib -j $(JOBS)
 
-.PHONY: help deps build test compose-test run bench proto clean
+.PHONY: help deps build test compose-test run bench proto attack soak fuzz clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -59,6 +59,23 @@ bench: build
 ## make bench-<area>      the benchmarks of one area: rpc, storage, stack
 bench-%: build
 	env -u OPENBLAS_CORETYPE benchmarks/run.sh $*
+
+## make attack           attacks on a server of its own, on loopback: what others notice of it, and the memory it takes
+attack: deps
+	$(RELEASE) --product rpc-testbed
+	.build/release/rpc-testbed attack $(ARGS)
+
+## make soak             1,000 connections with 10 calls a second each, for a minute
+soak: deps
+	$(RELEASE) --product rpc-testbed
+	.build/release/rpc-testbed soak $(ARGS)
+
+## make fuzz [TARGET=a] [SECONDS=n]   coverage-guided fuzzing of one target, or of each, 60 s if not said otherwise
+fuzz: SECONDS := 60
+fuzz: deps
+	VOMMA_FUZZ=1 $(SWIFT) build -c release -j $(JOBS) --product vomma-fuzz --scratch-path .build-fuzz --sanitize=address \
+	    -Xswiftc -enable-testing -Xswiftc -sanitize=fuzzer -Xswiftc -use-ld=lld
+	Tests/FuzzTests/run.sh .build-fuzz/release/vomma-fuzz $(SECONDS) $(TARGET)
 
 ## make proto            regenerate the Swift and C code of proto/
 proto: deps
