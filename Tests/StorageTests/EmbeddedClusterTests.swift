@@ -17,6 +17,51 @@ import Testing
         try EmbeddedCluster.destroy(configuration)
     }
 
+    @Test("under a server that is killed and started again, sixteen writers store each record once") func restart()
+        async throws
+    {
+        try await withFolder("restart") { configuration in
+            let cluster = try EmbeddedCluster(configuration)
+            var storage = try StorageConfiguration(url: try await cluster.start())
+            storage.maximumConnections = 16
+            let pool = ConnectionPool(storage)
+            // No key: what is stored twice is there twice.
+            try await pool.withConnection { try $0.command("CREATE TABLE t (a bigint)") }
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for writer in 0..<16 {
+                    group.addTask {
+                        for record in writer * 50..<writer * 50 + 50 {
+                            try await pool.retrying(upTo: .seconds(60)) {
+                                try await pool.withTransaction { connection in
+                                    try connection.execute(
+                                        "INSERT INTO t SELECT $1 WHERE NOT EXISTS (SELECT FROM t WHERE a = $1)",
+                                        [record])
+                                }
+                            }
+                            // In the middle of its own work, and somewhere in everybody else's.
+                            guard record == 25 else { continue }
+                            guard case .running(let process) = try await cluster.status() else {
+                                throw StorageError.closed
+                            }
+                            kill(process, SIGKILL)
+                            _ = try await cluster.start()
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+            let records = try await pool.withConnection { connection in
+                try connection.query("SELECT a FROM t ORDER BY a") { (row) throws(StorageError) in
+                    try row.get(0, as: Int.self)
+                }
+            }
+            #expect(records == Array(0..<800))
+            #expect(pool.snapshot.leasedConnections == 0 && pool.snapshot.waitingCallers == 0)
+            await pool.close()
+            try await cluster.stop()
+        }
+    }
+
     @Test("data survives SIGKILL of the server, callers that retry do not notice, and restarts reuse it") func life()
         async throws
     {

@@ -54,6 +54,27 @@ import Testing
         await pool.close()
     }
 
+    @Test("where a reader does not make way retention gives up, and goes on when it is asked again") func locked()
+        async throws
+    {
+        let pool = ConnectionPool(try await TestCluster.shared.database())
+        let old = try #require(Timestamp("2020-01-10"))
+        try await pool.withConnection { connection in
+            try connection.ensurePartitions("bars", from: old, to: old)
+            try Retention.keep(30, of: "bars", on: connection)
+        }
+        try await pool.withTransaction { reader in
+            try reader.execute("SELECT count(*) FROM bars")
+            let error = await #expect(throws: StorageError.self) { try await pool.applyRetention() }
+            guard case .server(let fault) = error else { throw StorageError.closed }
+            #expect(fault.sqlState == "55P03")
+            // The reader is none the worse for it.
+            try reader.execute("SELECT count(*) FROM bars")
+        }
+        #expect(try await pool.applyRetention() == ["bars_p2020_01"])
+        await pool.close()
+    }
+
     @Test("events of streams closed long ago go; a stream's writer waits for nothing") func events() async throws {
         let pool = ConnectionPool(try await TestCluster.shared.database())
         try await pool.withConnection { connection in
