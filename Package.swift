@@ -151,7 +151,7 @@ let package = Package(
 
         // Benchmarks that need a program of their own.
         .executableTarget(
-            name: "rpc-bench-server", dependencies: ["RPC", "VommaProto", logging, nio],
+            name: "rpc-bench-server", dependencies: ["RPC", "Telemetry", "VommaProto", logging, nio],
             path: "benchmarks/rpc/server", swiftSettings: strict),
         .executableTarget(
             name: "storage-bench", dependencies: ["ChildProcesses", "MarketData", "Storage"],

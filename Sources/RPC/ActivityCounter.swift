@@ -7,6 +7,8 @@ private import Synchronization
 /// Counts things in progress, and tells once when there are none. Counting is one atomic addition.
 final class ActivityCounter: Sendable {
     private let active = Atomic(0)
+    /// Somebody waits for the count to be zero.
+    private let isAwaited = Atomic(false)
     private let callbacks = NIOLockedValueBox<[@Sendable () -> Void]>([])
 
     var count: Int { active.load(ordering: .sequentiallyConsistent) }
@@ -14,12 +16,14 @@ final class ActivityCounter: Sendable {
     func started() { active.add(1, ordering: .sequentiallyConsistent) }
 
     func finished() {
-        if active.subtract(1, ordering: .sequentiallyConsistent).newValue == 0 { tell() }
+        let isIdle = active.subtract(1, ordering: .sequentiallyConsistent).newValue == 0
+        if isIdle, isAwaited.load(ordering: .sequentiallyConsistent) { tell() }
     }
 
     /// Calls back once, at the first moment from now when the count is zero.
     func whenIdle(_ callback: @escaping @Sendable () -> Void) {
         callbacks.withLockedValue { $0.append(callback) }
+        isAwaited.store(true, ordering: .sequentiallyConsistent)
         if count == 0 { tell() }
     }
 

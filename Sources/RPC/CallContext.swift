@@ -1,78 +1,118 @@
 private import Synchronization
 
-/// What a handler knows about its call, and how it adds metadata to the answer. Free to copy and to pass on.
+/// What a handler knows about its call, and how it adds metadata to the answer. Free to copy and to pass on: a copy is
+/// one reference.
 public struct CallContext: Sendable {
-    /// `/package.Service/Method`.
-    public let path: String
-    /// The client's custom headers.
-    public let metadata: Metadata
-    /// When the call ends with DEADLINE_EXCEEDED; `nil`: never. Nested client calls made from the handler's task
-    /// inherit it. After it the handler's task is cancelled.
-    public let deadline: ContinuousClock.Instant?
-    /// The client's address as text, such as `127.0.0.1:41234`.
-    public let peer: String
-    /// Who the client is, by its certificate; `nil` unless the server demands one (mutual TLS).
-    public let identity: PeerIdentity?
-    /// The call's place in a distributed trace; `nil` without `ServerTracing`.
-    public var trace: TraceContext?
-    private var values: [ObjectIdentifier: any Sendable] = [:]
-    let response: ResponseMetadata
+    private var storage: Storage
 
     /// A context outside any server, for calling a handler directly in a test.
     public init(
         path: String, metadata: Metadata = [:], deadline: ContinuousClock.Instant? = nil, peer: String = "in-process",
         identity: PeerIdentity? = nil
     ) {
-        self.init(
-            path: path, metadata: metadata, deadline: deadline, peer: peer, identity: identity,
-            response: ResponseMetadata())
+        storage = Storage(path: path, metadata: metadata, deadline: deadline, peer: peer, identity: identity)
     }
 
-    init(
-        path: String, metadata: Metadata, deadline: ContinuousClock.Instant?, peer: String, identity: PeerIdentity?,
-        response: ResponseMetadata
-    ) {
-        self.path = path
-        self.metadata = metadata
-        self.deadline = deadline
-        self.peer = peer
-        self.identity = identity
-        self.response = response
+    /// `/package.Service/Method`.
+    public var path: String { storage.path }
+    /// The client's custom headers.
+    public var metadata: Metadata { storage.metadata }
+    /// When the call ends with DEADLINE_EXCEEDED; `nil`: never. Nested client calls made from the handler's task
+    /// inherit it. After it the handler's task is cancelled.
+    public var deadline: ContinuousClock.Instant? { storage.deadline }
+    /// The client's address as text, such as `127.0.0.1:41234`.
+    public var peer: String { storage.peer }
+    /// Who the client is, by its certificate; `nil` unless the server demands one (mutual TLS).
+    public var identity: PeerIdentity? { storage.identity }
+
+    /// The call's place in a distributed trace; `nil` without `ServerTracing`.
+    public var trace: TraceContext? {
+        get { storage.trace }
+        set {
+            makeUnique()
+            storage.trace = newValue
+        }
     }
-
-    /// Headers sent before the first response. Setting them later than that has no effect.
-    public func setInitialMetadata(_ metadata: Metadata) { response.setInitial(metadata) }
-
-    /// Trailers sent with the status, whether OK or not.
-    public func setTrailingMetadata(_ metadata: Metadata) { response.setTrailing(metadata) }
 
     /// What an interceptor has put here for handlers.
     public subscript<Key: CallContextKey>(key: Key.Type) -> Key.Value? {
-        get { values[ObjectIdentifier(key)] as? Key.Value }
-        set { values[ObjectIdentifier(key)] = newValue }
+        get { storage.values[ObjectIdentifier(key)] as? Key.Value }
+        set {
+            makeUnique()
+            storage.values[ObjectIdentifier(key)] = newValue
+        }
     }
 
-    /// What client calls made in this task inherit from the call being handled.
-    struct Inheritance: Sendable {
-        var deadline: ContinuousClock.Instant?
-        var trace: TraceContext?
+    /// Headers sent before the first response. Setting them later than that has no effect.
+    public func setInitialMetadata(_ metadata: Metadata) { storage.setResponse { $0.initial = metadata } }
+
+    /// Trailers sent with the status, whether OK or not.
+    public func setTrailingMetadata(_ metadata: Metadata) { storage.setResponse { $0.trailing = metadata } }
+
+    /// The answer's metadata, if handlers have set any.
+    var response: (initial: Metadata, trailing: Metadata)? { storage.response }
+
+    private mutating func makeUnique() {
+        if !isKnownUniquelyReferenced(&storage) { storage = Storage(copying: storage) }
     }
 
-    @TaskLocal static var inheritance: Inheritance?
+    /// The call that is being handled in this task: client calls made here inherit from it.
+    @TaskLocal static var current: CallContext?
 
     /// The deadline that client calls made in this task inherit: that of the call being handled, if any.
-    public static var inheritedDeadline: ContinuousClock.Instant? { inheritance?.deadline }
+    public static var inheritedDeadline: ContinuousClock.Instant? { current?.deadline }
 
     /// The trace of the call being handled in this task, if any.
-    public static var inheritedTrace: TraceContext? { inheritance?.trace }
-}
+    public static var inheritedTrace: TraceContext? { current?.trace }
 
-/// The answer's metadata, shared between the handler's tasks and the connection.
-final class ResponseMetadata: Sendable {
-    private let values = Mutex<(initial: Metadata, trailing: Metadata)>(([:], [:]))
+    /// `@unchecked Sendable`: `trace` and `values` change only while one context refers to it.
+    private final class Storage: @unchecked Sendable {
+        let path: String
+        let metadata: Metadata
+        let deadline: ContinuousClock.Instant?
+        let peer: String
+        let identity: PeerIdentity?
+        @safe @exclusivity(unchecked) var trace: TraceContext?
+        @safe @exclusivity(unchecked) var values: [ObjectIdentifier: any Sendable] = [:]
+        /// The first of the contexts that were copied into each other: whichever sets the answer's metadata, it is one
+        /// answer. `nil`: itself.
+        private let origin: Storage?
+        /// Few handlers set any: then this alone is looked at, once a call.
+        private let isResponseSet = Atomic(false)
+        private let responseValues = Mutex((initial: Metadata(), trailing: Metadata()))
 
-    func setInitial(_ metadata: Metadata) { values.withLock { $0.initial = metadata } }
-    func setTrailing(_ metadata: Metadata) { values.withLock { $0.trailing = metadata } }
-    var initial: Metadata { values.withLock { $0.initial } }
-    var trailing: Metadata { values.withLock { $0.trailing } }
+        init(
+            path: String, metadata: Metadata, deadline: ContinuousClock.Instant?, peer: String, identity: PeerIdentity?
+        ) {
+            self.path = path
+            self.metadata = metadata
+            self.deadline = deadline
+            self.peer = peer
+            self.identity = identity
+            origin = nil
+        }
+
+        init(copying other: Storage) {
+            path = other.path
+            metadata = other.metadata
+            deadline = other.deadline
+            peer = other.peer
+            identity = other.identity
+            origin = other.origin ?? other
+            trace = other.trace
+            values = other.values
+        }
+
+        func setResponse(_ body: (inout sending (initial: Metadata, trailing: Metadata)) -> Void) {
+            let owner = origin ?? self
+            owner.responseValues.withLock { body(&$0) }
+            owner.isResponseSet.store(true, ordering: .releasing)
+        }
+
+        var response: (initial: Metadata, trailing: Metadata)? {
+            let owner = origin ?? self
+            guard owner.isResponseSet.load(ordering: .acquiring) else { return nil }
+            return owner.responseValues.withLock { $0 }
+        }
+    }
 }

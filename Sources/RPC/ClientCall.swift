@@ -53,7 +53,7 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     private var hooks: [any ClientCallHooks] = []
     /// How many of the hooks have seen the beginning.
     private var hookCount = 0
-    private var startedAt = ContinuousClock.now
+    private var startedAt = NIODeadline.now()
     private var traffic = CallTraffic()
     private var reported = CallTraffic()
 
@@ -67,10 +67,10 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         streamsRequests = request == nil
         retries = options.retry.map { RetryState($0) }
         let own = options.timeout.map { ContinuousClock.now + min($0, GRPCTimeout.longest) }
-        let inheritance = CallContext.inheritance
-        let inherited = inheritance?.deadline
+        let parent = CallContext.current
+        let inherited = parent?.deadline
         deadline = own.map { own in inherited.map { min(own, $0) } ?? own } ?? inherited
-        outgoing = OutgoingCall(path: path, deadline: deadline, trace: inheritance?.trace, metadata: options.metadata)
+        outgoing = OutgoingCall(path: path, deadline: deadline, trace: parent?.trace, metadata: options.metadata)
         inbound = InboundMessages(maxMessageByteCount: transport.configuration.maxMessageByteCount)
         super.init(loop: transport.loop)
     }
@@ -131,7 +131,7 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
 
     private func startHere() {
         guard status == nil else { return }
-        startedAt = .now
+        startedAt = .now()
         hooks = transport.hooks(for: path)
         while hookCount < hooks.count {
             hookCount += 1
@@ -318,7 +318,7 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     private func reportEnd(_ status: RPCStatus) {
         guard hookCount > 0 else { return }
         let summary = CallSummary(
-            duration: ContinuousClock.now - startedAt, traffic: traffic, unreported: traffic - reported)
+            nanoseconds: (NIODeadline.now() - startedAt).nanoseconds, traffic: traffic, unreported: traffic - reported)
         for index in (0..<hookCount).reversed() { hooks[index].end(outgoing, status, summary) }
     }
 

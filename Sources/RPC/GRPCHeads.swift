@@ -20,6 +20,7 @@ struct RequestHead {
         var isGRPC = false
         var unknownEncoding: ArraySlice<UInt8>?
         var hasBadTimeout = false
+        var custom = ReceivedFields()
         let bytes = headers.bytes.span
         for index in range {
             let field = headers.fields[index]
@@ -42,9 +43,10 @@ struct RequestHead {
                 }
             case .acceptEncoding: acceptedEncodings = index
             case .reserved: break
-            case .custom: metadata.appendReceived(headers, index)
+            case .custom: custom.append(bytes, field)
             }
         }
+        if !custom.isEmpty { metadata = Metadata(received: custom) }
         if !isPost {
             refusal = (405, RPCStatus(.internal, "gRPC is POST only"))
             isForPeople = !isHead
@@ -200,19 +202,19 @@ enum GRPCHeaders {
     static let plainResponse = HeaderFields([":status": "200", "content-type": "application/grpc"]).keptForever
     static let okTrailers = HeaderFields(["grpc-status": "0"]).keptForever
 
-    static func response(_ metadata: Metadata, _ encoding: CallEncoding = CallEncoding()) -> HeaderFields {
-        if metadata.isEmpty, encoding.isIdentity { return plainResponse }
+    static func response(_ metadata: Metadata?, _ encoding: CallEncoding = CallEncoding()) -> HeaderFields {
+        if metadata == nil, encoding.isIdentity { return plainResponse }
         var headers = plainResponse
         if encoding.compressesFrom < .max { headers.append("grpc-encoding", "gzip".utf8) }
         if !encoding.isIdentity { headers.append("grpc-accept-encoding", knownEncodings.utf8) }
-        headers.append(metadata)
+        if let metadata { headers.append(metadata) }
         return headers
     }
 
-    static func trailers(_ status: RPCStatus, _ metadata: Metadata) -> HeaderFields {
-        if status == .ok, metadata.isEmpty { return okTrailers }
+    static func trailers(_ status: RPCStatus, _ metadata: Metadata?) -> HeaderFields {
+        if metadata == nil, status.isPlainOK { return okTrailers }
         var headers = HeaderFields()
-        appendStatus(status, metadata, to: &headers)
+        appendStatus(status, metadata ?? Metadata(), to: &headers)
         return headers
     }
 

@@ -111,6 +111,8 @@ internal import NIOCore
     var queuedByteTotal = 0
 
     let handle: OpaquePointer
+    /// Outlives the handle.
+    private let memory: HTTP2Memory
     @safe @exclusivity(unchecked) var slots: [Slot] = []
     @safe @exclusivity(unchecked) private var freeSlots: [Int] = []
 
@@ -130,7 +132,8 @@ internal import NIOCore
 
     /// - Throws: `RPCError.sessionUnavailable` when libnghttp2 has no memory.
     init(_ role: Role, _ configuration: HTTP2Configuration) throws(RPCError) {
-        guard let handle = unsafe makeHandle(role, configuration) else { throw .sessionUnavailable }
+        memory = HTTP2Memory()
+        guard let handle = unsafe makeHandle(role, memory) else { throw .sessionUnavailable }
         self.role = role
         self.configuration = configuration
         unsafe self.handle = handle
@@ -381,7 +384,7 @@ internal import NIOCore
 }
 
 /// Makes the nghttp2 session with our options and callbacks; `nil` without memory.
-private func makeHandle(_ role: HTTP2Session.Role, _ configuration: HTTP2Configuration) -> OpaquePointer? {
+private func makeHandle(_ role: HTTP2Session.Role, _ memory: HTTP2Memory) -> OpaquePointer? {
     var callbacks: OpaquePointer?
     var option: OpaquePointer?
     guard unsafe nghttp2_session_callbacks_new(&callbacks) == 0, let callbacks = unsafe callbacks else { return nil }
@@ -395,11 +398,12 @@ private func makeHandle(_ role: HTTP2Session.Role, _ configuration: HTTP2Configu
     unsafe nghttp2_option_set_max_settings(option, 32)
     // Rapid reset (CVE-2023-44487): this many RST_STREAM at once, then this many a second.
     unsafe nghttp2_option_set_stream_reset_rate_limit(option, 1000, 200)
+    var functions = unsafe memory.functions
     var handle: OpaquePointer?
     let result =
         switch role {
-        case .server: unsafe nghttp2_session_server_new2(&handle, callbacks, nil, option)
-        case .client: unsafe nghttp2_session_client_new2(&handle, callbacks, nil, option)
+        case .server: unsafe nghttp2_session_server_new3(&handle, callbacks, nil, option, &functions)
+        case .client: unsafe nghttp2_session_client_new3(&handle, callbacks, nil, option, &functions)
         }
     return unsafe result == 0 ? handle : nil
 }

@@ -1,3 +1,5 @@
+private import Glibc
+
 /// Headers as flat bytes: one buffer, and for each field where its name and value are. No allocation a field.
 ///
 /// `@unchecked Sendable`: a value, but for the pointer, whose bytes never change.
@@ -12,7 +14,9 @@
         var value: Range<Int> { middle..<end }
     }
 
+    /// The fields' bytes, and room for more: only the first `byteCount` mean anything.
     private(set) var bytes: [UInt8] = []
+    private(set) var byteCount = 0
     private(set) var fields: [Field] = []
     /// The same bytes at a place that they never leave, if `keptForever`: nghttp2 then refers to them.
     private(set) var permanentBytes: UnsafePointer<UInt8>?
@@ -27,8 +31,8 @@
 
     /// These headers for sending over and over, without a copy each time. For constants: the memory is never freed.
     var keptForever: HeaderFields {
-        let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: bytes.count)
-        _ = unsafe copy.initialize(from: bytes)
+        let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: byteCount)
+        _ = unsafe copy.initialize(from: bytes.prefix(byteCount))
         var result = self
         unsafe result.permanentBytes = UnsafePointer(copy.baseAddress)
         return result
@@ -36,18 +40,28 @@
 
     mutating func append(_ name: String, _ value: some Sequence<UInt8>) {
         unsafe permanentBytes = nil
-        let start = bytes.count
+        bytes.removeLast(bytes.count - byteCount)
+        let start = byteCount
         bytes.append(contentsOf: name.utf8)
         let middle = bytes.count
         bytes.append(contentsOf: value)
-        fields.append(Field(start: start, middle: middle, end: bytes.count))
+        byteCount = bytes.count
+        fields.append(Field(start: start, middle: middle, end: byteCount))
     }
 
+    /// Takes one received field: two copies into room that is there already.
     mutating func append(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) {
-        let start = bytes.count
-        unsafe bytes.append(contentsOf: name)
-        unsafe bytes.append(contentsOf: value)
-        fields.append(Field(start: start, middle: start + name.count, end: start + name.count + value.count))
+        unsafe permanentBytes = nil
+        let middle = byteCount + name.count
+        let end = middle + value.count
+        if bytes.count < end { bytes.append(contentsOf: repeatElement(0, count: max(256, end))) }
+        unsafe bytes.withUnsafeMutableBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            if let source = name.baseAddress { unsafe memcpy(base + byteCount, source, name.count) }
+            if let source = value.baseAddress { unsafe memcpy(base + middle, source, value.count) }
+        }
+        fields.append(Field(start: byteCount, middle: middle, end: end))
+        byteCount = end
     }
 
     mutating func append(_ metadata: Metadata) {
@@ -63,7 +77,7 @@
     mutating func removeFirst(_ count: Int) {
         guard count < fields.count else {
             fields.removeAll(keepingCapacity: true)
-            bytes.removeAll(keepingCapacity: true)
+            byteCount = 0
             return
         }
         var rest = HeaderFields()
@@ -82,14 +96,15 @@
     func value(_ index: Int) -> ArraySlice<UInt8> { bytes[fields[index].value] }
     func name(_ index: Int) -> String { String(decoding: bytes[fields[index].name], as: UTF8.self) }
 
-    /// Whether a part of the bytes is this text. On a span: comparing counts no reference.
+    /// Whether a part of the bytes is this text. Inlined with a literal it is a comparison of machine words.
+    @inline(__always)
     static func equal(_ bytes: Span<UInt8>, _ start: Int, _ end: Int, _ text: StaticString) -> Bool {
-        guard end - start == text.utf8CodeUnitCount else { return false }
-        let literal = unsafe text.utf8Start
-        for offset in 0..<end - start {
-            guard unsafe bytes[start + offset] == literal[offset] else { return false }
+        let count = text.utf8CodeUnitCount
+        guard end - start == count else { return false }
+        return unsafe bytes.withUnsafeBufferPointer { bytes in
+            guard start >= 0, end <= bytes.count, let base = bytes.baseAddress else { return false }
+            return unsafe memcmp(base + start, text.utf8Start, count) == 0
         }
-        return true
     }
 
     /// A decimal number of at most nine digits.

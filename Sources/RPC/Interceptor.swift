@@ -99,8 +99,8 @@ public struct CallTraffic: Sendable, Hashable {
 
 /// What is known of a call at its end, beside its status.
 public struct CallSummary: Sendable {
-    /// From the head's arrival (client: the call's start) until the status was known.
-    public var duration: Duration
+    /// From the head's arrival (client: the call's start) until the status was known, in nanoseconds.
+    public var nanoseconds: Int64
     /// All messages of the call.
     public var traffic: CallTraffic
     /// Those that no `progress` has reported.

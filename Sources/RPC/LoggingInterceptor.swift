@@ -5,8 +5,13 @@ public import Logging
 /// Metadata is not logged, neither keys nor values: it may hold secrets. A status's message is: it is made for callers.
 public struct ServerLogging: ServerInterceptor, ServerCallHooks {
     private let log: Logger
+    /// The logger's, asked once.
+    private let level: Logger.Level
 
-    public init(_ log: Logger) { self.log = log }
+    public init(_ log: Logger) {
+        self.log = log
+        level = log.logLevel
+    }
 
     public func hooks(for method: MethodDescription) -> any ServerCallHooks { self }
 
@@ -17,10 +22,10 @@ public struct ServerLogging: ServerInterceptor, ServerCallHooks {
             case .internal, .unknown, .dataLoss: summary.hasBegun ? .warning : .debug
             default: .debug
             }
-        guard log.logLevel <= level else { return }
+        guard self.level <= level else { return }
         var metadata: Logger.Metadata = [
             "path": "\(context.path)", "status": "\(status.code)", "peer": "\(context.peer)",
-            "milliseconds": "\(summary.duration / .milliseconds(1))", "requests": "\(summary.traffic.requestCount)",
+            "milliseconds": "\(Double(summary.nanoseconds) / 1e6)", "requests": "\(summary.traffic.requestCount)",
             "responses": "\(summary.traffic.responseCount)",
         ]
         if !status.message.isEmpty { metadata["message"] = "\(status.message)" }

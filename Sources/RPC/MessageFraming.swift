@@ -37,11 +37,31 @@ struct Deframer {
 
     /// Takes bytes off the input until they complete a message, or there are no more (`nil`). Throws as `append`.
     mutating func next(_ input: inout Slice<UnsafeRawBufferPointer>) throws(RPCStatus) -> [UInt8]? {
+        if prefixCount == 0, unsafe input.count >= 5 {
+            let start = unsafe input.startIndex
+            prefix =
+                unsafe UInt64(input.base[start]) << 32
+                | UInt64(UInt32(bigEndian: input.base.loadUnaligned(fromByteOffset: start + 1, as: UInt32.self)))
+            prefixCount = 5
+            try startBody()
+            unsafe input = input.base[start + 5..<input.endIndex]
+            if unsafe remaining <= input.count {
+                // The whole message lies here, as most do.
+                defer { unsafe input = input.base[input.startIndex + remaining..<input.endIndex] }
+                prefixCount = 0
+                prefix = 0
+                return unsafe [UInt8](UnsafeRawBufferPointer(rebasing: input.prefix(remaining)))
+            }
+            body.reserveCapacity(min(remaining, 64 << 10))
+        }
         while prefixCount < 5 {
             guard let byte = unsafe input.popFirst() else { return nil }
             prefix = prefix << 8 | UInt64(byte)
             prefixCount += 1
-            if prefixCount == 5 { try startBody() }
+            if prefixCount == 5 {
+                try startBody()
+                body.reserveCapacity(min(remaining, 64 << 10))
+            }
         }
         let take = unsafe min(remaining, input.count)
         unsafe body.append(contentsOf: UnsafeRawBufferPointer(rebasing: input.prefix(take)))
@@ -72,7 +92,6 @@ struct Deframer {
         guard remaining <= maxMessageByteCount else {
             throw Self.tooLong(remaining, limit: maxMessageByteCount)
         }
-        body.reserveCapacity(min(remaining, 64 << 10))
     }
 }
 

@@ -34,7 +34,12 @@ public struct Metadata: Sendable, Hashable {
 
     public init() {}
 
-    public var isEmpty: Bool { entries.isEmpty }
+    public var isEmpty: Bool {
+        switch storage {
+        case .entries(let entries): entries.isEmpty
+        case .received(let fields): fields.isEmpty
+        }
+    }
 
     /// The first text value of the key; `nil` where there is none or where it is binary.
     public subscript(key: String) -> String? {
@@ -115,24 +120,19 @@ extension Metadata {
         entries.append(Entry(key: key, value: .text(text)))
     }
 
-    /// Takes one received header as it is. A `-bin` value may be a comma-separated list; what is not base64 is left
-    /// out.
+    init(received fields: ReceivedFields) { storage = .received(fields) }
+
+    /// Takes one received header. A `-bin` value may be a comma-separated list; what is not base64 is left out.
     mutating func appendReceived(_ headers: HeaderFields, _ index: Int) {
-        switch storage {
-        case .received(var fields):
-            // Let go of here, so that it is not copied.
-            storage = .entries([])
-            fields.append(headers, index)
-            storage = .received(fields)
-        case .entries(let entries) where entries.isEmpty:
-            var fields = ReceivedFields()
-            fields.append(headers, index)
-            storage = .received(fields)
-        case .entries(let entries):
-            var fields = ReceivedFields()
-            fields.append(headers, index)
-            storage = .entries(entries + fields.entries)
-        }
+        var fields = ReceivedFields()
+        fields.append(headers.bytes.span, headers.fields[index])
+        entries += fields.entries
+    }
+
+    /// Lends the bytes of the first text value of a key, without making a string of them where they came in a request.
+    func withText<Result>(_ key: StaticString, _ body: (Span<UInt8>) -> Result) -> Result? {
+        if case .received(let fields) = storage { return fields.withValue(key, body) }
+        return self["\(key)"].map { body($0.utf8.span) }
     }
 }
 
@@ -141,52 +141,70 @@ extension Metadata {
     public func hash(into hasher: inout Hasher) { hasher.combine(entries) }
 }
 
-/// Custom headers in their wire form, one behind the other in one buffer: two sizes, the name, the value.
+/// A request's custom headers in their wire form, one behind the other in one buffer: two sizes, the name, the value.
 struct ReceivedFields: Sendable {
     private static let sizeCount = 8
     private var bytes: [UInt8] = []
 
-    mutating func append(_ headers: HeaderFields, _ index: Int) {
-        let field = headers.fields[index]
+    var isEmpty: Bool { bytes.isEmpty }
+
+    /// Adds a field of a header block, whose bytes are given.
+    mutating func append(_ block: Span<UInt8>, _ field: HeaderFields.Field) {
         // Room for the rest of an ordinary request's.
         if bytes.isEmpty { bytes.reserveCapacity(max(192, field.end - field.start + Self.sizeCount)) }
         let sizes = UInt64(field.middle - field.start) << 32 | UInt64(field.end - field.middle)
         unsafe withUnsafeBytes(of: sizes) { unsafe bytes.append(contentsOf: $0) }
-        unsafe headers.bytes.withUnsafeBufferPointer {
+        unsafe block.withUnsafeBufferPointer {
             unsafe bytes.append(contentsOf: UnsafeBufferPointer(rebasing: $0[field.start..<field.end]))
         }
     }
 
-    /// Calls with each name and value until told to stop.
-    private func scan(_ body: (_ name: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) -> Bool) {
-        var offset = 0
-        while offset < bytes.count {
-            let sizes = unsafe bytes.withUnsafeBytes {
-                unsafe $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
-            }
-            let start = offset + Self.sizeCount
-            let middle = start + Int(sizes >> 32)
-            offset = middle + Int(sizes & 0xFFFF_FFFF)
-            if !body(bytes[start..<middle], bytes[middle..<offset]) { return }
-        }
+    /// The field at an offset, and the offset of the next one.
+    private func field(_ offset: Int) -> (field: HeaderFields.Field, next: Int) {
+        let sizes = unsafe bytes.span.bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        let start = offset + Self.sizeCount
+        let middle = start + Int(sizes >> 32)
+        let end = middle + Int(sizes & 0xFFFF_FFFF)
+        return (HeaderFields.Field(start: start, middle: middle, end: end), end)
     }
 
     private static func isBinary(_ name: ArraySlice<UInt8>) -> Bool { name.suffix(4).elementsEqual("-bin".utf8) }
 
+    /// Lends the bytes of the first value of a key, which is no binary one.
+    @inline(__always)
+    func withValue<Result>(_ key: StaticString, _ body: (Span<UInt8>) -> Result) -> Result? {
+        var offset = 0
+        while offset < bytes.count {
+            let (field, next) = field(offset)
+            if HeaderFields.equal(bytes.span, field.start, field.middle, key) {
+                return body(bytes.span.extracting(field.value))
+            }
+            offset = next
+        }
+        return nil
+    }
+
     /// The first text value of a key, without making strings of the others.
     func text(_ key: String) -> String? {
-        var result: String?
-        scan { name, value in
-            guard name.count == key.utf8.count, name.elementsEqual(key.utf8), !Self.isBinary(name) else { return true }
-            result = String(decoding: value, as: UTF8.self)
-            return false
+        var offset = 0
+        while offset < bytes.count {
+            let (field, next) = field(offset)
+            let name = bytes[field.name]
+            if name.count == key.utf8.count, name.elementsEqual(key.utf8), !Self.isBinary(name) {
+                return String(decoding: bytes[field.value], as: UTF8.self)
+            }
+            offset = next
         }
-        return result
+        return nil
     }
 
     var entries: [Metadata.Entry] {
         var result: [Metadata.Entry] = []
-        scan { name, value in
+        var offset = 0
+        while offset < bytes.count {
+            let (field, next) = field(offset)
+            let name = bytes[field.name]
+            let value = bytes[field.value]
             let key = String(decoding: name, as: UTF8.self)
             if Self.isBinary(name) {
                 for part in value.split(separator: 0x2C, omittingEmptySubsequences: false) {
@@ -196,7 +214,7 @@ struct ReceivedFields: Sendable {
             } else {
                 result.append(Metadata.Entry(key: key, value: .text(String(decoding: value, as: UTF8.self))))
             }
-            return true
+            offset = next
         }
         return result
     }

@@ -127,8 +127,7 @@ private struct CallInstruments: ServerCallHooks, ClientCallHooks {
         calls[status.code.rawValue].increment()
         guard summary.hasBegun else { return }
         inFlight.decrement()
-        let (seconds, attoseconds) = summary.duration.components
-        latency.recordNanoseconds(seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
+        latency.recordNanoseconds(summary.nanoseconds)
     }
 }
 

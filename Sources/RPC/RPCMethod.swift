@@ -39,8 +39,6 @@ public struct RPCMethod: Sendable {
     /// Runs the handler on a call whose head was accepted. Returning means OK, with the response of a call with
     /// exactly one.
     let handle: @Sendable (ServerCall) async throws -> [UInt8]?
-    /// The server's interceptors for this method; set when it is registered.
-    var hooks: [any ServerCallHooks] = []
 
     /// This method, with its handler run there.
     public func running(on execution: HandlerExecution) -> RPCMethod {

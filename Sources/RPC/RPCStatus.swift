@@ -21,6 +21,9 @@ public struct RPCStatus: Error, Sendable, Hashable {
 
     public static let ok = RPCStatus(.ok)
 
+    /// OK and nothing else to tell.
+    var isPlainOK: Bool { code == .ok && message.isEmpty && detailsBytes == nil && metadata.isEmpty }
+
     /// Details are sent up to this many bytes: with base64, and the longest message beside them, they stay below the
     /// 8 KiB of headers that gRPC's clients take. Details that are lost are better than a status that is.
     static let longestDetails = 4 << 10

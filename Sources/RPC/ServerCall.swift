@@ -15,31 +15,31 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         case finished
     }
 
-    let method: RPCMethod
+    let method: ServedMethod
     let context: CallContext
     /// How many of the method's hooks have seen the beginning.
     private let hookCount: Int
-    private var traffic = CallTraffic()
-    private var reported = CallTraffic()
+    @safe @exclusivity(unchecked) private var traffic = CallTraffic()
+    @safe @exclusivity(unchecked) private var reported = CallTraffic()
     /// The request of a call with exactly one.
-    private(set) var onlyRequest: [UInt8] = []
+    @safe @exclusivity(unchecked) private(set) var onlyRequest: [UInt8] = []
     private let encoding: CallEncoding
     private let stream: HTTP2Session.StreamReference
-    private let startedAt = ContinuousClock.now
+    private let startedAt: NIODeadline
     /// `nil` once the stream is closed; breaks the cycle with the connection's table.
-    private var connection: ServerConnection?
-    private var phase = Phase.idle
+    @safe @exclusivity(unchecked) private var connection: ServerConnection?
+    @safe @exclusivity(unchecked) private var phase = Phase.idle
     @safe @exclusivity(unchecked) private var inbound: InboundMessages
     /// What the connection was told that `inbound` and `onlyRequest` hold.
-    private var heldByteCount = 0
-    private var hasStarted = false
-    private var hasReturned = false
-    private var task: Task<Void, Never>?
+    @safe @exclusivity(unchecked) private var heldByteCount = 0
+    @safe @exclusivity(unchecked) private var hasStarted = false
+    @safe @exclusivity(unchecked) private var hasReturned = false
+    @safe @exclusivity(unchecked) private var task: Task<Void, Never>?
     /// Why the call ended early; what readers and writers throw from then on.
-    private var failure: RPCStatus?
+    @safe @exclusivity(unchecked) private var failure: RPCStatus?
 
     init(
-        _ method: RPCMethod, _ context: CallContext, hookCount: Int, encoding: CallEncoding,
+        _ method: ServedMethod, _ context: CallContext, hookCount: Int, encoding: CallEncoding,
         stream: HTTP2Session.StreamReference, connection: ServerConnection, maxMessageByteCount: Int
     ) {
         self.method = method
@@ -48,6 +48,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         self.encoding = encoding
         self.stream = stream
         self.connection = connection
+        startedAt = connection.lastRead
         inbound = InboundMessages(maxMessageByteCount: maxMessageByteCount)
         inbound.acceptsGzip = encoding.requestIsGzip
         super.init(loop: connection.loop)
@@ -142,23 +143,13 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         guard !hasStarted, phase != .finished, let connection else { return }
         hasStarted = true
         connection.handlers.started()
-        // Task-locals bound here are inherited by the task.
-        if context.deadline != nil || context.trace != nil {
-            let inheritance = CallContext.Inheritance(deadline: context.deadline, trace: context.trace)
-            CallContext.$inheritance.withValue(inheritance) { launch(connection) }
-        } else {
-            launch(connection)
-        }
-    }
-
-    private func launch(_ connection: ServerConnection) {
         let handlers = connection.handlers
         let log = connection.log
-        let started: Task<Void, Never> =
+        let started =
             switch method.execution ?? connection.execution {
             case .eventLoop:
-                Task.immediate(executorPreference: connection.executor) { await self.runHandler(handlers, log) }
-            case .sharedPool: Task { await self.runHandler(handlers, log) }
+                Task.immediate(executorPreference: connection.executor) { await runHandler(handlers, log) }
+            case .sharedPool: Task { await runHandler(handlers, log) }
             }
         // A handler that never suspended is done already; one that was ended meanwhile has missed its cancellation.
         guard !hasReturned else { return }
@@ -170,7 +161,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         let status: RPCStatus
         var response: [UInt8]?
         do {
-            response = try await method.handle(self)
+            response = try await CallContext.$current.withValue(context) { try await method.handle(self) }
             status = .ok
         } catch {
             status = Self.status(of: error, path: method.path, log)
@@ -217,13 +208,13 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         inbound.removeAll()
         guard let connection else { return }
         _ = countHeld()
-        let trailing = context.response.trailing
+        let response = context.response
         if wasIdle {
-            var metadata = context.response.initial
-            metadata.append(contentsOf: trailing)
+            var metadata = response?.initial ?? Metadata()
+            if let response { metadata.append(contentsOf: response.trailing) }
             connection.session.respond(stream, GRPCHeaders.trailersOnly(status, metadata), hasBody: false)
         } else {
-            connection.session.finish(stream, trailers: GRPCHeaders.trailers(status, trailing))
+            connection.session.finish(stream, trailers: GRPCHeaders.trailers(status, response?.trailing))
         }
         connection.scheduleFlush()
         reportEnd(status)
@@ -242,7 +233,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private func reportEnd(_ status: RPCStatus) {
         guard hookCount > 0 else { return }
         let summary = CallSummary(
-            duration: ContinuousClock.now - startedAt, traffic: traffic, unreported: traffic - reported)
+            nanoseconds: (NIODeadline.now() - startedAt).nanoseconds, traffic: traffic, unreported: traffic - reported)
         var index = hookCount
         while index > 0 {
             index -= 1
@@ -279,7 +270,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         }
         if phase == .idle {
             phase = .answering
-            connection.session.respond(stream, GRPCHeaders.response(context.response.initial, encoding), hasBody: true)
+            connection.session.respond(stream, GRPCHeaders.response(context.response?.initial, encoding), hasBody: true)
         }
         let compressed = message.count >= encoding.compressesFrom ? Gzip.compressed(message) : nil
         let sent = compressed ?? message

@@ -26,8 +26,8 @@ final class ServerConnection: HTTP2Connection {
     private let peer: String
     private var identity: PeerIdentity?
     /// Bytes that calls hold of requests.
-    private var requestByteCount = 0
-    private var memory: MemoryShare
+    @safe @exclusivity(unchecked) private var requestByteCount = 0
+    @safe @exclusivity(unchecked) private var memory: MemoryShare
     @safe @exclusivity(unchecked) private var calls: [ServerCall?] = []
     private var callCount = 0
     private var idleSince: NIODeadline
@@ -38,8 +38,11 @@ final class ServerConnection: HTTP2Connection {
     private let maxAge: Duration?
     private var graceEnd: NIODeadline?
     private var isGraceOver = false
-    /// The next look at the calls' deadlines: at the earliest of them, or earlier.
-    private var alarm: (time: ContinuousClock.Instant, timer: Scheduled<Void>)?
+    /// That of the latest call: the next one is often to the same.
+    @safe @exclusivity(unchecked) private var latestMethod: ServedMethod?
+    /// The next look at the calls' deadlines: at the earliest of them, or earlier. With its timer.
+    @safe @exclusivity(unchecked) private var alarmTime: ContinuousClock.Instant?
+    private var alarmTimer: Scheduled<Void>?
 
     init(_ environment: Environment, peer: String, loop: any EventLoop, log: Logger) throws {
         self.environment = environment
@@ -104,8 +107,9 @@ final class ServerConnection: HTTP2Connection {
     }
 
     override func connectionLost(_ reason: String) {
-        alarm?.timer.cancel()
-        alarm = nil
+        alarmTimer?.cancel()
+        alarmTimer = nil
+        alarmTime = nil
         let lost = calls
         calls = []
         callCount = 0
@@ -151,19 +155,18 @@ final class ServerConnection: HTTP2Connection {
     /// Has the calls' deadlines looked at then. One timer serves them all, and most calls never touch it: they come
     /// while it is set to the deadline of an earlier one, and end before theirs.
     func setAlarm(_ time: ContinuousClock.Instant) {
-        if let alarm {
-            if alarm.time <= time { return }
-            alarm.timer.cancel()
-        }
+        if let alarmTime, alarmTime <= time { return }
+        alarmTimer?.cancel()
         let bound = NIOLoopBound(self, eventLoop: loop)
-        let timer = loop.scheduleTask(in: TimeAmount(ContinuousClock.now.duration(to: time))) {
+        alarmTimer = loop.scheduleTask(in: TimeAmount(ContinuousClock.now.duration(to: time))) {
             bound.value.checkDeadlines()
         }
-        alarm = (time, timer)
+        alarmTime = time
     }
 
     private func checkDeadlines() {
-        alarm = nil
+        alarmTimer = nil
+        alarmTime = nil
         let now = ContinuousClock.now
         if let next = calls.compactMap({ $0?.checkDeadline(now: now) }).min() { setAlarm(next) }
     }
@@ -222,6 +225,14 @@ final class ServerConnection: HTTP2Connection {
         stream.slot < calls.count ? calls[stream.slot] : nil
     }
 
+    private func method(_ path: ArraySlice<UInt8>) -> ServedMethod {
+        if let latestMethod, latestMethod.hasPath(path) { return latestMethod }
+        // An unknown method is a call all the same: who may not call anything need not learn what there is.
+        let method = environment.methods[path] ?? environment.methods.unknown
+        latestMethod = method
+        return method
+    }
+
     private func begin(_ stream: HTTP2Session.StreamReference, _ block: HTTP2Session.HeaderBlock) {
         // A reset that came in the same read: nothing to start.
         guard session.isOpen(stream) else { return }
@@ -235,12 +246,10 @@ final class ServerConnection: HTTP2Connection {
             refuse(stream, httpStatus, status, asText: head.isForPeople)
             return
         }
-        // An unknown method is a call all the same: who may not call anything need not learn what there is.
-        let method = environment.methods[head.path] ?? environment.methods.unknown
+        let method = method(head.path)
         var context = CallContext(
             path: method.path, metadata: head.metadata,
-            deadline: head.timeout.map { ContinuousClock.now + $0 }, peer: peer, identity: identity,
-            response: ResponseMetadata())
+            deadline: head.timeout.map { ContinuousClock.now + $0 }, peer: peer, identity: identity)
         var begun = 0
         var refusal: RPCStatus?
         while begun < method.hooks.count, refusal == nil {
@@ -272,7 +281,7 @@ final class ServerConnection: HTTP2Connection {
         if asText {
             session.respond(stream, GRPCHeaders.text(httpStatus: httpStatus), hasBody: true)
             session.enqueue(stream, HTTP2Session.Chunk(Array((status.message + "\n").utf8)))
-            session.finish(stream, trailers: GRPCHeaders.trailers(status, [:]))
+            session.finish(stream, trailers: GRPCHeaders.trailers(status, nil))
         } else {
             session.respond(stream, GRPCHeaders.trailersOnly(status, httpStatus: httpStatus), hasBody: false)
         }
@@ -280,41 +289,7 @@ final class ServerConnection: HTTP2Connection {
         guard !hooks.isEmpty else { return }
         let context = CallContext(path: "", peer: peer)
         let summary = CallSummary(
-            duration: .zero, traffic: CallTraffic(), unreported: CallTraffic(), hasBegun: false)
+            nanoseconds: 0, traffic: CallTraffic(), unreported: CallTraffic(), hasBegun: false)
         for hook in hooks.reversed() { hook.end(context, status, summary) }
-    }
-}
-
-/// The methods by path. Looked up by bytes, without making a string for each call.
-struct MethodTable: Sendable {
-    private var buckets: [UInt64: [(path: ArraySlice<UInt8>, method: RPCMethod)]] = [:]
-
-    /// Stands for what is no method of ours; its handler never runs.
-    let unknown: RPCMethod
-
-    init(_ services: [any RPCService], _ interceptors: [any ServerInterceptor] = []) throws(RPCError) {
-        var unknown = RPCMethod(path: "", kind: .unary) { _ in nil }
-        unknown.hooks = interceptors.map { $0.hooks(for: .unknown) }
-        self.unknown = unknown
-        for service in services {
-            for method in service.methods {
-                var method = method
-                method.hooks = interceptors.map {
-                    $0.hooks(for: MethodDescription(path: method.path, kind: method.kind))
-                }
-                let path = Array(method.path.utf8)[...]
-                guard self[path] == nil else { throw .duplicateMethod(path: method.path) }
-                buckets[Self.hash(path), default: []].append((path, method))
-            }
-        }
-    }
-
-    subscript(path: ArraySlice<UInt8>) -> RPCMethod? {
-        buckets[Self.hash(path)]?.first { $0.path == path }?.method
-    }
-
-    /// FNV-1a. Keys are ours, so that nobody can choose colliding ones.
-    private static func hash(_ bytes: ArraySlice<UInt8>) -> UInt64 {
-        bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
     }
 }

@@ -33,30 +33,51 @@ public struct TraceContext: Sendable, Hashable {
     /// Reads a `traceparent`; `nil` for one that the standard says to ignore. Later versions are read as version 0,
     /// as it demands.
     public init?(traceparent text: String, state: String? = nil) {
+        self.init(traceparent: text.utf8.span, state: state)
+    }
+
+    init?(traceparent text: Span<UInt8>, state: String?) {
         // 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
-        var bytes = text.utf8.makeIterator()
-        func hex(_ digitCount: Int) -> UInt64? {
-            var value: UInt64 = 0
-            for _ in 0..<digitCount {
-                switch bytes.next() {
-                case .some(let byte) where byte >= 0x30 && byte <= 0x39: value = value << 4 | UInt64(byte - 0x30)
-                // Lower case only: the standard says so.
-                case .some(let byte) where byte >= 0x61 && byte <= 0x66: value = value << 4 | UInt64(byte - 0x57)
-                default: return nil
-                }
-            }
-            return value
-        }
-        func dash() -> Bool { bytes.next() == 0x2D }
-        guard let version = hex(2), version != 0xFF, dash(), let high = hex(16), let low = hex(16), high | low != 0,
-            dash(), let span = hex(16), span != 0, dash(), let flags = hex(2)
+        let longest = 55
+        guard text.count >= longest, text[2] == 0x2D, text[35] == 0x2D, text[52] == 0x2D else { return nil }
+        let bytes = unsafe text.bytes
+        guard let version = Self.number(text[0], text[1]), version != 0xFF,
+            let high = Self.number(bytes, at: 3), let low = Self.number(bytes, at: 19), high | low != 0,
+            let span = Self.number(bytes, at: 36), span != 0, let flags = Self.number(text[53], text[54])
         else { return nil }
         // Version 0 ends here; a later one may go on after a dash.
-        let next = bytes.next()
-        guard next == nil || (version > 0 && next == 0x2D) else { return nil }
-        self.init(
-            traceID: (high, low), spanID: span, flags: UInt8(truncatingIfNeeded: version == 0 ? flags : flags & 1),
-            state: state)
+        guard text.count == longest || (version > 0 && text[longest] == 0x2D) else { return nil }
+        self.init(traceID: (high, low), spanID: span, flags: version == 0 ? flags : flags & 1, state: state)
+    }
+
+    /// 16 hexadecimal digits; lower case only, the standard says so.
+    private static func number(_ bytes: RawSpan, at offset: Int) -> UInt64? {
+        let high = eight(unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        let low = eight(unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset + 8, as: UInt64.self))
+        guard let high, let low else { return nil }
+        return high << 32 | low
+    }
+
+    private static func number(_ first: UInt8, _ second: UInt8) -> UInt8? {
+        // Between two runs of zeros the eight digits are these two.
+        eight(0x3030_3030_3030 | UInt64(first) << 48 | UInt64(second) << 56).map { UInt8($0) }
+    }
+
+    /// Eight digits at once, the first one in the lowest byte.
+    @inline(__always)
+    private static func eight(_ digits: UInt64) -> UInt64? {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let tops = ones << 7
+        // The top bit of each byte that is at least so much; of none that is beyond ASCII.
+        func atLeast(_ bound: UInt64) -> UInt64 { (digits | tops) - bound * ones }
+        let isLetter = atLeast(0x61) & ~atLeast(0x67) & tops
+        let isNumber = atLeast(0x30) & ~atLeast(0x3A) & tops
+        guard digits & tops == 0, isLetter | isNumber == tops else { return nil }
+        // 0-9 are their low four bits, a-f those and 9.
+        let nibbles = (digits & (0x0F * ones)) + 9 * (isLetter >> 7)
+        let pairs = (nibbles << 4 | nibbles >> 8) & 0x00FF_00FF_00FF_00FF
+        let fours = (pairs << 8 | pairs >> 16) & 0x0000_FFFF_0000_FFFF
+        return (fours << 16 | fours >> 32) & 0xFFFF_FFFF
     }
 
     /// The `traceparent` that tells a server about this call.
@@ -114,12 +135,15 @@ public struct ServerTracing: ServerInterceptor, ServerCallHooks {
     public func hooks(for method: MethodDescription) -> any ServerCallHooks { self }
 
     public func begin(_ context: inout CallContext) -> RPCStatus? {
-        guard let text = context.metadata["traceparent"] else {
-            context.trace = .root()
-            return nil
+        let metadata = context.metadata
+        let caller = metadata.withText("traceparent") { text in
+            let state = metadata.withText("tracestate") { state in
+                guard state.count <= Self.longestState else { return String?.none }
+                return unsafe state.withUnsafeBufferPointer { unsafe String(decoding: $0, as: UTF8.self) }
+            }
+            return TraceContext(traceparent: text, state: state ?? nil)
         }
-        let state = context.metadata["tracestate"].flatMap { $0.utf8.count <= Self.longestState ? $0 : nil }
-        context.trace = TraceContext(traceparent: text, state: state)?.child() ?? .root()
+        context.trace = caller??.child() ?? .root()
         return nil
     }
 }

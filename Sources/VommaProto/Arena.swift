@@ -32,8 +32,8 @@ struct Arena: ~Copyable {
         left = first.count
     }
 
-    /// What callers take from the stack as `first`.
-    static let firstByteCount = 2048
+    /// What callers take from the stack as `first`; the compiler would take more from the heap.
+    static let firstByteCount = 1024
 
     /// A piece of uninitialised memory aligned to 8 bytes; `nil` beyond the limit.
     mutating func allocate(_ byteCount: Int) -> UnsafeMutableRawPointer? {

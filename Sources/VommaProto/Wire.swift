@@ -126,6 +126,11 @@ enum Wire {
         let byteCount = unsafe protobuf_c_message_get_packed_size(base)
         guard byteCount <= byteLimit else { throw .tooLarge(message: M.protoName, byteCount: byteCount) }
         guard byteCount > 0 else { return [] }
+        if byteCount <= Arena.firstByteCount, let target = unsafe arena.allocate(byteCount) {
+            // An array made of bytes costs less than one that is filled later: more than copying so few.
+            _ = unsafe protobuf_c_message_pack(base, target.assumingMemoryBound(to: UInt8.self))
+            return unsafe [UInt8](UnsafeRawBufferPointer(start: target, count: byteCount))
+        }
         return unsafe [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
             count = unsafe protobuf_c_message_pack(base, buffer.baseAddress)
         }

@@ -2,6 +2,7 @@ internal import Glibc
 internal import Logging
 internal import NIOCore
 internal import RPC
+internal import Telemetry
 internal import VommaProto
 
 /// `vomma.testing.v1.Load` as a user of the module writes it: async handlers, generated types.
@@ -37,7 +38,9 @@ struct Load: TestingLoadService {
         var configuration = RPCServerConfiguration()
         // One call is a message of 1 MiB.
         configuration.maxMessageByteCount = 8 << 20
-        let server = RPCServer(configuration, services: [Load()], log: Logger(label: "rpc-bench-server"))
+        let log = Logger(label: "rpc-bench-server")
+        configuration.interceptors = [ServerMetrics(MetricRegistry()), ServerTracing(), ServerLogging(log)]
+        let server = RPCServer(configuration, services: [Load()], log: log)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await server.run() }
             print("listening port=\(try await server.boundPort)")

@@ -1,0 +1,59 @@
+private import Glibc
+
+/// A method as a server has it: with its path's bytes, and what the interceptors do for it.
+final class ServedMethod: Sendable {
+    let path: String
+    let kind: RPCMethod.Kind
+    let execution: HandlerExecution?
+    let handle: @Sendable (ServerCall) async throws -> [UInt8]?
+    let hooks: [any ServerCallHooks]
+    private let pathBytes: [UInt8]
+
+    init(_ method: RPCMethod, hooks: [any ServerCallHooks]) {
+        path = method.path
+        kind = method.kind
+        execution = method.execution
+        handle = method.handle
+        self.hooks = hooks
+        pathBytes = Array(method.path.utf8)
+    }
+
+    func hasPath(_ path: ArraySlice<UInt8>) -> Bool {
+        guard path.count == pathBytes.count else { return false }
+        return unsafe path.withUnsafeBytes { path in
+            unsafe pathBytes.withUnsafeBytes { own in
+                guard let path = path.baseAddress, let base = own.baseAddress else { return true }
+                return unsafe memcmp(path, base, own.count) == 0
+            }
+        }
+    }
+}
+
+/// The methods by path. Looked up by bytes, without making a string for each call.
+struct MethodTable: Sendable {
+    private var buckets: [UInt64: [ServedMethod]] = [:]
+
+    /// Stands for what is no method of ours; its handler never runs.
+    let unknown: ServedMethod
+
+    init(_ services: [any RPCService], _ interceptors: [any ServerInterceptor] = []) throws(RPCError) {
+        unknown = ServedMethod(
+            RPCMethod(path: "", kind: .unary) { _ in nil }, hooks: interceptors.map { $0.hooks(for: .unknown) })
+        for service in services {
+            for method in service.methods {
+                let path = Array(method.path.utf8)[...]
+                guard self[path] == nil else { throw .duplicateMethod(path: method.path) }
+                let description = MethodDescription(path: method.path, kind: method.kind)
+                let served = ServedMethod(method, hooks: interceptors.map { $0.hooks(for: description) })
+                buckets[Self.hash(path), default: []].append(served)
+            }
+        }
+    }
+
+    subscript(path: ArraySlice<UInt8>) -> ServedMethod? { buckets[Self.hash(path)]?.first { $0.hasPath(path) } }
+
+    /// FNV-1a. Keys are ours, so that nobody can choose colliding ones.
+    private static func hash(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+        bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    }
+}
