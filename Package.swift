@@ -120,7 +120,8 @@ let package = Package(
         module(
             "ServiceKit",
             [
-                "Kernels", "RPC", "Storage", "Telemetry", "VommaProto", configuration, deque, lifecycle, logging, signals,
+                "Kernels", "MarketData", "RPC", "Storage", "Telemetry", "VommaProto", configuration, deque, lifecycle,
+                logging, metrics, signals,
             ]),
         module("LocalStack", ["ChildProcesses", "RPC", "ServiceKit", "Storage", "VommaProto", logging]),
         module("TestKit", ["ChildProcesses", "Storage", logging]),
@@ -134,8 +135,11 @@ let package = Package(
         service("execution-service", ["Trading"]),
         service(
             "trainer",
-            ["Evaluation", "Features", "Learning", "NeuralNetworks", "Policies", "Regimes", "Trading"]),
-        service("vomma", ["DynamicMessages", "LocalStack", "Reports", "Trading", argumentParser, signals]),
+            [
+                "Evaluation", "Features", "Learning", "NeuralNetworks", "Policies", "Regimes", "Telemetry", "Trading", metrics,
+            ]),
+        service(
+            "vomma", ["DynamicMessages", "LocalStack", "Reports", "Telemetry", "Trading", argumentParser, signals]),
 
         // What tests use: a service for foreign clients, and an executable to let them loose on.
         .target(
@@ -179,7 +183,7 @@ let package = Package(
         tests("Regimes", ["Kernels", "MarketData"]),
         tests("Reports", ["MarketData"]),
         tests("Sentiment", ["Kernels", "MarketData"]),
-        tests("ServiceKit", ["Kernels", "MarketData", "RPC", "Storage", "VommaProto", lifecycle, logging]),
+        tests("ServiceKit", ["Kernels", "MarketData", "RPC", "Storage", "Telemetry", "VommaProto", lifecycle, logging]),
         tests("Simulation", ["Kernels", "MarketData", "Heston"]),
         tests("Storage", ["Kernels", "MarketData", "TestKit"]),
         tests("Telemetry", [metrics, nio, nioPosix, logging]),
@@ -190,8 +194,7 @@ let package = Package(
             name: "IntegrationTests",
             dependencies: [
                 "ChildProcesses", "Kernels", "LocalStack", "MarketData", "NeuralNetworks", "RPC", "ServiceKit",
-                "Storage", "TestKit",
-                "VommaProto", logging, "market-gateway", "heston-inverter-service", "regime-sentiment-service",
+                "Storage", "Telemetry", "TestKit", "VommaProto", logging, "market-gateway", "heston-inverter-service", "regime-sentiment-service",
                 "feature-service", "policy-service", "execution-service", "trainer",
             ], swiftSettings: strict),
         .testTarget(
@@ -205,8 +208,8 @@ let package = Package(
         .testTarget(
             name: "TrainerTests",
             dependencies: [
-                "trainer", "Features", "Kernels", "Learning", "MarketData", "Policies", "RPC", "Storage", "TestKit",
-                "Trading", "VommaProto", lifecycle, logging,
+                "trainer", "Features", "Kernels", "Learning", "MarketData", "Policies", "RPC", "Storage", "Telemetry",
+                "TestKit", "Trading", "VommaProto", lifecycle, logging,
             ], swiftSettings: strict),
         tests("VommaProto", ["ChildProcesses", "Kernels", "RPC", "protoc-gen-vomma"], golden: ["Golden"]),
     ],

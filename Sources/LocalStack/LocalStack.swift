@@ -72,7 +72,7 @@ public final class LocalStack: Sendable {
         var names = ServiceName.allCases.filter { $0 != .trainer }
         names += Array(repeating: .trainer, count: configuration.trainers)
         do {
-            ports = try ReservedPorts(names.count)
+            ports = try ReservedPorts(2 * names.count)
         } catch {
             throw .noPort(reason: "\(error)")
         }
@@ -87,14 +87,18 @@ public final class LocalStack: Sendable {
         environment["VOMMA_TLS_AUTHORITY"] = files?.authority
         environment.merge(configuration.environment) { $1 }
         var seen: [ServiceName: Int] = [:]
-        children = zip(names, ports.numbers).map { name, port in
+        let metricsPorts = ports.numbers.dropFirst(names.count)
+        children = zip(zip(names, ports.numbers), metricsPorts).map { service, metricsPort in
+            let (name, port) = service
             seen[name, default: 0] += 1
             let suffix = name == .trainer ? "-\(seen[name, default: 1])" : ""
             var own = environment
             own["VOMMA_PORT"] = "\(port)"
+            own["VOMMA_METRICS_PORT"] = "\(metricsPort)"
             if let url = configuration.databaseURLs[name] { own["VOMMA_DATABASE_URL"] = url }
             return ServiceChild(
-                name: name, port: port, executable: configuration.binaries + "/" + name.rawValue, environment: own,
+                name: name, port: port, metricsPort: metricsPort,
+                executable: configuration.binaries + "/" + name.rawValue, environment: own,
                 logFile: "\(logs)/\(name.rawValue)\(suffix).log")
         }
     }

@@ -7,6 +7,8 @@ internal import Synchronization
 public final class ServiceChild: Sendable {
     public let name: ServiceName
     public let port: Int
+    /// Where it serves its metrics: `GET /metrics`.
+    public let metricsPort: Int
     private let executable: String
     private let environment: [String: String]
     private let logFile: String
@@ -18,9 +20,13 @@ public final class ServiceChild: Sendable {
     }
     private let state = Mutex(State())
 
-    init(name: ServiceName, port: Int, executable: String, environment: [String: String], logFile: String) {
+    init(
+        name: ServiceName, port: Int, metricsPort: Int, executable: String, environment: [String: String],
+        logFile: String
+    ) {
         self.name = name
         self.port = port
+        self.metricsPort = metricsPort
         self.executable = executable
         self.environment = environment
         self.logFile = logFile

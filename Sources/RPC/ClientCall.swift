@@ -388,6 +388,8 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         return connection.session.queuedByteCount(stream) > highWaterMark ? .full : .proceed
     }
 
+    override var metrics: ConnectionMetrics? { connection?.metrics }
+
     override func writerParked() {
         if let stream { connection?.session.notifyWhenWritable(stream) }
     }

@@ -21,7 +21,8 @@ final class ClientConnection: HTTP2Connection {
         self.authority = authority
         let configuration = transport.configuration
         try super.init(
-            .client, configuration.http2, keepAlive: transport.keepAlive, loop: transport.loop, log: log)
+            .client, configuration.http2, keepAlive: transport.keepAlive, metrics: configuration.metrics,
+            loop: transport.loop, log: log)
     }
 
     override var isBusy: Bool { callCount > 0 }
@@ -64,6 +65,7 @@ final class ClientConnection: HTTP2Connection {
                 transport.established(self)
             }
         case .goAway(let code):
+            ends(as: .peer)
             if code == .enhanceYourCalm, !isLeaving { transport.calmDown() }
             leave()
         case .pingAnswered: break
@@ -102,6 +104,7 @@ final class ClientConnection: HTTP2Connection {
     /// Takes no new calls, and closes after the last.
     func leave() {
         guard !isLeaving else { return }
+        ends(as: .shutdown)
         isLeaving = true
         transport.leaving(self)
         endIfLeft()
@@ -109,6 +112,7 @@ final class ClientConnection: HTTP2Connection {
 
     /// Ends every call, and the connection.
     func stop(_ status: RPCStatus) {
+        ends(as: .shutdown)
         isLeaving = true
         for call in calls { call?.abort(status) }
         session.terminate(.noError)

@@ -48,6 +48,8 @@ final class ClientTransport: @unchecked Sendable {
     private var waiting: [Int: ClientCall] = [:]
     private var nextWaitingKey = 0
     private var hooks: [String: [any ClientCallHooks]] = [:]
+    /// Those of the latest call: comparing with a stub's path costs less than looking it up.
+    private var latestHooks: (path: String, hooks: [any ClientCallHooks]) = ("", [])
     /// Every socket that is open, for `close` to wait for.
     private var channels: [ObjectIdentifier: any Channel] = [:]
 
@@ -105,7 +107,11 @@ final class ClientTransport: @unchecked Sendable {
     /// The interceptors' hooks for a path, made when it is first called.
     func hooks(for path: String) -> [any ClientCallHooks] {
         if configuration.interceptors.isEmpty { return [] }
-        if let known = hooks[path] { return known }
+        if path == latestHooks.path { return latestHooks.hooks }
+        if let known = hooks[path] {
+            latestHooks = (path, known)
+            return known
+        }
         let made = configuration.interceptors.map { $0.hooks(for: path) }
         // Paths come from stubs, so there are few; a client that makes them up gets them made each time.
         if hooks.count < 1000 { hooks[path] = made }
@@ -348,6 +354,7 @@ final class ClientTransport: @unchecked Sendable {
 
     private func attemptFailed(_ number: Int, _ link: Link, _ reason: String) {
         guard links[number] === link, !link.isReady else { return }
+        configuration.metrics?.failedToConnect()
         links[number] = nil
         link.timer?.cancel()
         link.channel?.close(promise: nil)

@@ -39,6 +39,8 @@ public struct RPCServerConfiguration: Sendable {
     public var execution = HandlerExecution.eventLoop
     /// Seen by every call, in this order at its beginning. Default: none.
     public var interceptors: [any ServerInterceptor] = []
+    /// Where connections and waiting writers are counted. Default: nowhere.
+    public var metrics: ConnectionMetrics?
 
     public init(host: String = "127.0.0.1", port: Int = 0) {
         self.host = host
@@ -144,6 +146,8 @@ public struct RPCChannelConfiguration: Sendable {
     public var maxWaitingCallCount = 10_000
     /// Seen by every call, in this order at its beginning. Default: none.
     public var interceptors: [any ClientInterceptor] = []
+    /// Where connections and waiting writers are counted. Default: nowhere.
+    public var metrics: ConnectionMetrics?
 
     public init() {}
 }

@@ -18,6 +18,7 @@ class HTTP2Connection: ChannelInboundHandler {
     let executor: EventLoopExecutor
     let log: Logger
     private let keepAlive: KeepAliveConfiguration
+    let metrics: ConnectionMetrics?
     private(set) var context: ChannelHandlerContext?
     /// The peer's SETTINGS came.
     private(set) var isEstablished = false
@@ -35,15 +36,18 @@ class HTTP2Connection: ChannelInboundHandler {
     private var isFlushing = false
     private var isFlushScheduled = false
     private var isEnding = false
+    /// For the metrics; `nil` while nothing here speaks for an end.
+    private var end: ConnectionEnd?
 
     init(
-        _ role: HTTP2Session.Role, _ http2: HTTP2Configuration, keepAlive: KeepAliveConfiguration, loop: any EventLoop,
-        log: Logger
+        _ role: HTTP2Session.Role, _ http2: HTTP2Configuration, keepAlive: KeepAliveConfiguration,
+        metrics: ConnectionMetrics? = nil, loop: any EventLoop, log: Logger
     ) throws {
         session = try HTTP2Session(role, http2)
         self.loop = loop
         self.log = log
         self.keepAlive = keepAlive
+        self.metrics = metrics
         executor = EventLoopExecutor(loop)
         lastRead = .now()
         openedAt = lastRead
@@ -81,6 +85,7 @@ class HTTP2Connection: ChannelInboundHandler {
 
     private func start() {
         guard ticker == nil else { return }
+        metrics?.opened()
         lastRead = .now()
         openedAt = lastRead
         let interval = TimeAmount(min(max(tickGranularity / 2, .milliseconds(10)), .seconds(1)))
@@ -101,6 +106,7 @@ class HTTP2Connection: ChannelInboundHandler {
                 unsafe dispatchEvents(input: bytes)
             } catch {
                 unsafe dispatchEvents(input: bytes)
+                ends(as: .protocolError)
                 session.terminate(.protocolError)
                 log.debug("HTTP/2 input refused", metadata: ["reason": "\(error.reason)"])
                 flush()
@@ -111,6 +117,7 @@ class HTTP2Connection: ChannelInboundHandler {
             let count = session.controlFrameCount
             session.controlFrameCount = 0
             if !flood.take(count, now: lastRead) {
+                ends(as: .flood)
                 session.terminate(.enhanceYourCalm)
                 log.debug("control frame flood")
             }
@@ -134,6 +141,7 @@ class HTTP2Connection: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        ends(as: .failed)
         log.debug("connection failed", metadata: ["error": "\(error)"])
         close(TLSFailure.describe(error) ?? "connection failed: \(error)")
     }
@@ -143,6 +151,7 @@ class HTTP2Connection: ChannelInboundHandler {
             if negotiated == "h2" {
                 secured()
             } else {
+                ends(as: .failed)
                 log.debug("peer without HTTP/2", metadata: ["alpn": "\(negotiated ?? "none")"])
                 close("TLS: the peer does not offer HTTP/2 (ALPN h2)")
             }
@@ -178,6 +187,7 @@ class HTTP2Connection: ChannelInboundHandler {
             do throws(HTTP2Session.Failure) {
                 hasMore = try session.produce(into: &output, limit: Self.outputByteCount)
             } catch {
+                ends(as: .failed)
                 close("HTTP/2 output failed: \(error.reason)")
                 return
             }
@@ -188,6 +198,8 @@ class HTTP2Connection: ChannelInboundHandler {
         }
         if session.isOver, !isEnding {
             isEnding = true
+            // Where nothing else is the reason, libnghttp2 has found that the peer breaks the rules.
+            ends(as: .protocolError)
             // Behind everything that the socket has not taken yet.
             let bound = NIOLoopBound(self, eventLoop: loop)
             context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
@@ -209,6 +221,9 @@ class HTTP2Connection: ChannelInboundHandler {
 
     // MARK: - End
 
+    /// Why the connection is about to end, for the metrics: the first reason that is given counts.
+    func ends(as end: ConnectionEnd) { if self.end == nil { self.end = end } }
+
     /// Closes the socket; calls in flight end with UNAVAILABLE.
     func close(_ reason: String) {
         guard let context else { return }
@@ -219,6 +234,7 @@ class HTTP2Connection: ChannelInboundHandler {
     private func lose(_ reason: String) {
         guard context != nil else { return }
         context = nil
+        if ticker != nil { metrics?.closed(end ?? .peer) }
         ticker?.cancel()
         ticker = nil
         connectionLost(reason)
@@ -229,6 +245,7 @@ class HTTP2Connection: ChannelInboundHandler {
         let now = NIODeadline.now()
         if let pingedAt {
             if now - pingedAt > TimeAmount(keepAlive.timeout) {
+                ends(as: .keepAlive)
                 close("no answer to keep-alive")
                 return
             }

@@ -14,7 +14,7 @@ final class MemoryBudget: Sendable {
 
     init(limit: Int) { self.limit = limit }
 
-    /// Counted so far, for tests.
+    /// Counted so far.
     var usedByteCount: Int { used.load(ordering: .relaxed) }
     var isExceeded: Bool { usedByteCount > limit }
 

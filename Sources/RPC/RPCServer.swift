@@ -14,6 +14,7 @@ public final class RPCServer: Sendable {
     private let configuration: RPCServerConfiguration
     private let services: [any RPCService]
     private let log: Logger
+    private let memory: MemoryBudget
     private let hasRun = NIOLockedValueBox(false)
     private let port = OneShot<Result<Int, RPCError>>()
     private let shutdown = OneShot<Void>()
@@ -22,6 +23,7 @@ public final class RPCServer: Sendable {
         self.configuration = configuration
         self.services = services
         self.log = log
+        memory = MemoryBudget(limit: configuration.maxHeldByteCount)
     }
 
     /// The port listened on, as soon as it is bound; with a configured port of 0, the one that the system chose.
@@ -34,6 +36,10 @@ public final class RPCServer: Sendable {
             return try result.get()
         }
     }
+
+    /// Bytes that the server holds for its clients now, in steps of 64 KiB a connection:
+    /// `RPCServerConfiguration.maxHeldByteCount` is their limit.
+    public var heldByteCount: Int { memory.usedByteCount }
 
     /// Asks `run()` to drain and return. From any thread, any number of times.
     public func beginShutdown() { shutdown.fire(()) }
@@ -52,8 +58,7 @@ public final class RPCServer: Sendable {
         let connections = ConnectionRegistry()
         let handlers = ActivityCounter()
         let environment = ServerConnection.Environment(
-            configuration: configuration, methods: methods, handlers: handlers,
-            memory: MemoryBudget(limit: configuration.maxHeldByteCount))
+            configuration: configuration, methods: methods, handlers: handlers, memory: memory)
         let listener: any Channel
         do throws(RPCError) {
             listener = try await bind(environment, connections)
@@ -118,6 +123,7 @@ public final class RPCServer: Sendable {
         secured context: NIOSSLContext?, _ log: Logger
     ) throws {
         guard connections.counter.count < environment.configuration.maxConnectionCount else {
+            environment.configuration.metrics?.refused()
             throw ChannelError.operationUnsupported
         }
         let peer = channel.remoteAddress.map { "\($0.ipAddress ?? "?"):\($0.port ?? 0)" } ?? "?"

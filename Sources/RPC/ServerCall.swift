@@ -290,5 +290,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         return connection.session.queuedByteCount(stream) > highWaterMark ? .full : .proceed
     }
 
+    override var metrics: ConnectionMetrics? { connection?.metrics }
+
     override func writerParked() { connection?.session.notifyWhenWritable(stream) }
 }

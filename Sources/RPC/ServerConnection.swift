@@ -54,8 +54,8 @@ final class ServerConnection: HTTP2Connection {
         pings = PingWatch(environment.configuration.clientPings)
         maxAge = environment.configuration.maxConnectionAge.map { $0 * Double.random(in: 0.9...1.1) }
         try super.init(
-            .server, environment.configuration.http2, keepAlive: environment.configuration.keepAlive, loop: loop,
-            log: log)
+            .server, environment.configuration.http2, keepAlive: environment.configuration.keepAlive,
+            metrics: environment.configuration.metrics, loop: loop, log: log)
     }
 
     override var isBusy: Bool { callCount > 0 }
@@ -95,7 +95,8 @@ final class ServerConnection: HTTP2Connection {
             guard case .noticed = drain else { return }
             let bound = NIOLoopBound(self, eventLoop: loop)
             loop.execute { bound.value.leave() }
-        case .settings, .goAway: break
+        case .goAway: ends(as: .peer)
+        case .settings: break
         }
     }
 
@@ -125,12 +126,15 @@ final class ServerConnection: HTTP2Connection {
             for call in calls { call?.reportProgress() }
         }
         if !isEstablished, now - openedAt > TimeAmount(configuration.handshakeTimeout) {
+            ends(as: .handshakeTimeout)
             close("no HTTP/2 handshake")
         } else if drain == .serving, callCount == 0, let idle = configuration.maxConnectionIdle,
             now - max(idleSince, openedAt) > TimeAmount(idle)
         {
+            ends(as: .idle)
             beginDrain()
         } else if drain == .serving, let maxAge, now - openedAt > TimeAmount(maxAge) {
+            ends(as: .age)
             graceEnd = configuration.maxConnectionAgeGrace.map { now + TimeAmount($0) }
             beginDrain()
         } else if let graceEnd, now > graceEnd {
@@ -146,6 +150,7 @@ final class ServerConnection: HTTP2Connection {
         let isFine = pings.take(count, now: lastRead, afterData: session.hasSentStreamFrame, hasCalls: callCount > 0)
         guard !isFine else { return }
         log.debug("too many pings", metadata: ["peer": "\(peer)"])
+        ends(as: .flood)
         session.goAway(.enhanceYourCalm, reason: "too_many_pings")
         session.terminate(.enhanceYourCalm)
     }
@@ -176,6 +181,7 @@ final class ServerConnection: HTTP2Connection {
     /// Refuses new streams in the way that loses none: notice, round trip, final GOAWAY. Calls in flight go on.
     func beginDrain() {
         guard drain == .serving else { return }
+        ends(as: .shutdown)
         drain = .noticed(at: .now())
         session.submitShutdownNotice()
         session.ping()
@@ -185,6 +191,7 @@ final class ServerConnection: HTTP2Connection {
     /// Ends every call now, and the connection.
     func stop(_ status: RPCStatus) {
         for call in calls { call?.end(status) }
+        ends(as: .shutdown)
         session.terminate(.noError)
         flush()
         close(status.message)

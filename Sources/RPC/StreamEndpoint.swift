@@ -21,7 +21,7 @@ class StreamEndpoint: @unchecked Sendable {
 
     let loop: any EventLoop
     private var reader: (ticket: Ticket, waiter: ReadWaiter)?
-    private var writers: [(ticket: Ticket, waiter: WriteWaiter)] = []
+    private var writers: [(ticket: Ticket, waiter: WriteWaiter, stall: ConnectionMetrics.Stall?)] = []
 
     init(loop: any EventLoop) { self.loop = loop }
 
@@ -35,6 +35,8 @@ class StreamEndpoint: @unchecked Sendable {
     func writability() -> WriteOutcome { .full }
     /// A writer waits now; `releaseWriters` is due when there is room.
     func writerParked() {}
+    /// Where it is counted that a writer waits for its peer to read.
+    var metrics: ConnectionMetrics? { nil }
 
     /// Gives the waiting reader what there is.
     final func serveReader() {
@@ -48,7 +50,10 @@ class StreamEndpoint: @unchecked Sendable {
         guard !writers.isEmpty else { return }
         let parked = writers
         writers.removeAll()
-        for writer in parked { writer.waiter.resume(status) }
+        for writer in parked {
+            writer.stall?.end()
+            writer.waiter.resume(status)
+        }
     }
 
     // MARK: - Any thread
@@ -110,7 +115,7 @@ class StreamEndpoint: @unchecked Sendable {
             if ticket.isCancelled {
                 waiter.resume(Self.cancelled)
             } else {
-                writers.append((ticket, waiter))
+                writers.append((ticket, waiter, metrics.map { ConnectionMetrics.Stall($0) }))
                 writerParked()
             }
         }
@@ -126,7 +131,9 @@ class StreamEndpoint: @unchecked Sendable {
     private func cancelWriter(_ ticket: Ticket) {
         ticket.isCancelled = true
         guard let index = writers.firstIndex(where: { $0.ticket === ticket }) else { return }
-        writers.remove(at: index).waiter.resume(Self.cancelled)
+        let writer = writers.remove(at: index)
+        writer.stall?.end()
+        writer.waiter.resume(Self.cancelled)
     }
 
     private static let cancelled = RPCStatus(.cancelled, "the task was cancelled")

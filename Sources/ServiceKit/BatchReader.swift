@@ -17,11 +17,16 @@ public final class BatchReader<Element: Sendable>: Sendable {
 
     private let state = Mutex(State())
     private let capacity: Int
+    private let stage: StageMetrics?
 
-    public init(capacity: Int = 512) {
+    /// What waits here is counted in `stage`.
+    public init(capacity: Int = 512, stage: StageMetrics? = nil) {
         precondition(capacity > 0, "there is room for one element")
         self.capacity = capacity
+        self.stage = stage
     }
+
+    deinit { stage?.queued(-state.withLock { $0.elements.count }) }
 
     /// Reads the source to its end; run it in a task beside the consumer's. The source's error is thrown by
     /// `nextBatch`.
@@ -33,6 +38,7 @@ public final class BatchReader<Element: Sendable>: Sendable {
                     defer { state.consumer = nil }
                     return (state.consumer, state.elements.count >= self.capacity)
                 }
+                stage?.queued(1)
                 consumer?.resume()
                 if isFull { await waitForRoom() }
                 if Task.isCancelled { throw CancellationError() }
@@ -84,7 +90,10 @@ public final class BatchReader<Element: Sendable>: Sendable {
                 return (batch, state.end, batch.isEmpty ? nil : state.producer)
             }
             producer?.resume()
-            if !batch.isEmpty { return batch }
+            if !batch.isEmpty {
+                stage?.queued(-batch.count)
+                return batch
+            }
             if let end {
                 if let error = end { throw error }
                 return nil

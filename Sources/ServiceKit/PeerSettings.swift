@@ -1,5 +1,6 @@
 public import Logging
 public import RPC
+public import Telemetry
 
 /// How this process speaks to its peers, the same for services and the command line: `VOMMA_TLS_…` and
 /// `VOMMA_RPC_COMPRESSION`.
@@ -32,11 +33,20 @@ public struct PeerSettings: Sendable {
     }
 
     /// A channel to a peer, at one of these addresses or at all of them. Servers are verified, and shown our
-    /// certificate, if there is an authority to verify by.
+    /// certificate, if there is an authority to verify by. Calls carry on the trace of the call that they are made in,
+    /// and are counted in `metrics`.
     public func channel(
-        to addresses: [Address], configuration: RPCChannelConfiguration = RPCChannelConfiguration(), log: Logger
+        to addresses: [Address], configuration: RPCChannelConfiguration = RPCChannelConfiguration(),
+        metrics: MetricRegistry? = nil, log: Logger
     ) -> RPCChannel {
         var configuration = configuration
+        configuration.interceptors.append(ClientTracing())
+        if let metrics {
+            // Outermost, so that calls which another interceptor refuses are counted too.
+            configuration.interceptors.insert(ClientMetrics(metrics), at: 0)
+            let peer = addresses.map(\.description).joined(separator: ",")
+            configuration.metrics = ConnectionMetrics(client: metrics, peer: peer)
+        }
         configuration.tls = tls.flatMap { $0.canVerifyServers ? $0 : nil }
         configuration.compression = compression
         return RPCChannel(addresses, configuration: configuration, log: log)

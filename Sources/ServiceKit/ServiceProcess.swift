@@ -3,7 +3,7 @@ public import RPC
 public import ServiceLifecycle
 public import Storage
 internal import Kernels
-internal import Telemetry
+public import Telemetry
 internal import UnixSignals
 
 /// What a service consists of, beside what every process has.
@@ -29,6 +29,8 @@ public struct ServiceEnvironment: Sendable {
     public let log: Logger
     /// `nil` for a service that asked for no database.
     public let pool: ConnectionPool?
+    /// For the service's own metrics; `nil` where nobody asks for any (`VOMMA_METRICS_PORT`).
+    public let metrics: MetricRegistry?
     /// How peers are called.
     let peers: PeerSettings
 
@@ -37,7 +39,7 @@ public struct ServiceEnvironment: Sendable {
     public func channel(to addresses: [Address], balancing: Balancing = .pickFirst) -> RPCChannel {
         var configuration = RPCChannelConfiguration()
         configuration.balancing = balancing
-        return peers.channel(to: addresses, configuration: configuration, log: log)
+        return peers.channel(to: addresses, configuration: configuration, metrics: metrics, log: log)
     }
 }
 
@@ -93,13 +95,18 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
 
     private static func run(_ definition: Definition, _ common: CommonSettings, _ log: Logger) async throws {
         var services: [ServiceGroupConfiguration.ServiceConfiguration] = []
+        let registry = common.metricsPort.map { _ in MetricRegistry() }
         var pool: ConnectionPool?
         if Definition.needsDatabase {
-            let opened = try ConnectionPool(common.storage(applicationName: Definition.name), log: log)
+            let observer = registry.map { PoolMetrics($0) }
+            let opened = try ConnectionPool(
+                common.storage(applicationName: Definition.name), log: log, observer: observer)
+            if let registry { observer?.report(opened, in: registry) }
             pool = opened
             try await DatabaseStart.migrate(opened, patience: common.databasePatience, log: log)
         }
-        let parts = try await definition.parts(ServiceEnvironment(log: log, pool: pool, peers: common.peers))
+        let environment = ServiceEnvironment(log: log, pool: pool, metrics: registry, peers: common.peers)
+        let parts = try await definition.parts(environment)
         let health = Health(services: parts.rpc.map(\.serviceName))
         var configuration = RPCServerConfiguration(host: common.host, port: common.port)
         configuration.maxMessageByteCount = 64 << 20
@@ -107,16 +114,18 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         configuration.tls = common.peers.tls.flatMap { $0.canServe ? $0 : nil }
         configuration.compression = common.peers.compression
         configuration.interceptors = [ServerTracing(), ServerLogging(log)]
-        if let port = common.metricsPort {
-            let registry = MetricRegistry()
+        if let registry, let port = common.metricsPort {
             ProcessMetrics.register(in: registry, service: Definition.name)
             configuration.interceptors.insert(ServerMetrics(registry), at: 0)
+            configuration.metrics = ConnectionMetrics(server: registry)
             services.append(
                 .init(service: MetricsRunner(
                     server: MetricsServer(host: common.host, port: port, registry: registry, log: log))))
         }
         let all: [any RPCService] = parts.rpc + [health]
         let server = RPCServer(configuration, services: all + Reflection.versions(of: all), log: log)
+        registry?.observe(HeldBytes.limit) { [limit = configuration.maxHeldByteCount] in Double(limit) }
+        registry?.observe(HeldBytes.now) { Double(server.heldByteCount) }
         services += parts.background.map {
             .init(
                 service: BackgroundWork(service: $0), successTerminationBehavior: .ignore,
@@ -166,53 +175,13 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
     }
 }
 
-/// The keys that every service has.
-struct CommonSettings {
-    var host: String
-    var port: Int
-    var logLevel: Logger.Level
-    var databaseURL: String
-    var databaseConnections: Int
-    var databasePatience: Duration
-    var exitsWithStandardInput: Bool
-    /// `nil`: metrics are kept by nobody.
-    var metricsPort: Int?
-    var peers: PeerSettings
-
-    init(_ settings: inout Settings, port defaultPort: Int, needsDatabase: Bool) {
-        host = settings.string("host", default: "127.0.0.1", "address to listen on")
-        port = settings.int("port", default: defaultPort, in: 0...65_535, "port to listen on; 0 takes a free one")
-        let level = settings.choice(
-            "log.level", default: "info", of: Logger.Level.allCases.map(\.rawValue), "least severe level that is logged"
-        )
-        logLevel = Logger.Level(rawValue: level) ?? .info
-        let metrics = settings.int(
-            "metrics.port", default: -1, in: -1...65_535,
-            "port of the metrics, GET /metrics; 0 takes a free one, -1 serves none")
-        metricsPort = metrics < 0 ? nil : metrics
-        peers = PeerSettings(&settings)
-        databaseURL = ""
-        databaseConnections = 4
-        databasePatience = .seconds(30)
-        if needsDatabase {
-            databaseURL = settings.string(
-                "database.url", default: nil, "PostgreSQL, as postgresql://user:password@host/database", secret: true)
-            databaseConnections = settings.int(
-                "database.connections", default: 4, in: 1...64, "most connections to PostgreSQL")
-            let seconds = settings.int(
-                "database.patience", default: 30, in: 0...3600, "seconds to wait at start for PostgreSQL")
-            databasePatience = .seconds(seconds)
-        }
-        exitsWithStandardInput = settings.choice(
-            "exit.with.stdin", default: "no", of: ["no", "yes"], "stop when standard input is closed") == "yes"
-    }
-
-    func storage(applicationName: String) throws -> StorageConfiguration {
-        var configuration = try StorageConfiguration(url: databaseURL)
-        configuration.maximumConnections = databaseConnections
-        configuration.applicationName = applicationName
-        return configuration
-    }
+/// What clients make the server hold.
+private enum HeldBytes {
+    static let now = MetricDefinition(
+        "vomma_rpc_server_held_bytes", .gauge,
+        "Bytes held for clients: requests not handled and responses not sent yet, in steps of 64 KiB a connection.")
+    static let limit = MetricDefinition(
+        "vomma_rpc_server_held_bytes_limit", .gauge, "Bytes held for clients above which calls are refused.")
 }
 
 /// Serves the metrics for as long as the service lives, its drain included.

@@ -11,14 +11,19 @@ public import Storage
 public struct StreamSupervisor: Service {
     private let streams: @Sendable () async throws -> [EventRepository.Stream]
     private let log: Logger
+    private let stage: StageMetrics?
     private let work: @Sendable (EventRepository.Stream) async throws -> Void
 
-    /// `streams` lists the streams to follow now; `work` follows one until its end.
+    /// `streams` lists the streams to follow now; `work` follows one until its end. How it goes is counted in
+    /// `stage`.
     public init(
-        log: Logger, streams: @escaping @Sendable () async throws -> [EventRepository.Stream],
+        log: Logger, stage: StageMetrics? = nil,
+        streams: @escaping @Sendable () async throws -> [EventRepository.Stream],
         work: @escaping @Sendable (EventRepository.Stream) async throws -> Void
     ) {
         self.log = log
+        self.stage = stage
+        stage?.reportWork()
         self.streams = streams
         self.work = work
     }
@@ -51,6 +56,8 @@ public struct StreamSupervisor: Service {
         var failures = 0
         while !Task.isCancelled {
             do {
+                stage?.followed(1)
+                defer { stage?.followed(-1) }
                 try await work(stream)
                 log.info("stream finished", metadata: ["stream": "\(stream.name)"])
                 return
@@ -59,6 +66,7 @@ public struct StreamSupervisor: Service {
                 let isTransient = Self.isTransient(error)
                 let pause = Self.pauses[isTransient ? min(failures, Self.pauses.count - 1) : Self.pauses.count - 1]
                 failures += 1
+                stage?.interrupted()
                 log.log(
                     level: isTransient ? .info : .error, "stream interrupted, trying again",
                     metadata: ["stream": "\(stream.name)", "error": "\(error)", "pause": "\(pause)"])

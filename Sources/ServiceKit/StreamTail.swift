@@ -1,4 +1,6 @@
 internal import DequeModule
+internal import MarketData
+internal import Storage
 internal import Synchronization
 
 /// The newest rows of a stored stream, kept in memory so that subscribers who keep up need not read the database.
@@ -22,6 +24,8 @@ public final class StreamTail<Row: Sendable>: Sendable {
         /// Every row with a sequence above this one is in `rows`, or not there yet.
         var start: UInt64
         var isFinished = false
+        /// When rows were added last, by the wall clock.
+        var publishedAt: Timestamp?
         var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
         var nextWaiter: UInt64 = 0
     }
@@ -42,6 +46,7 @@ public final class StreamTail<Row: Sendable>: Sendable {
         guard !rows.isEmpty else { return }
         wake { state in
             let newest = state.rows.last?.sequence ?? state.start
+            state.publishedAt = .now
             state.rows.append(contentsOf: rows.drop { $0.sequence <= newest })
             while state.rows.count > self.capacity { state.start = state.rows.removeFirst().sequence }
         }
@@ -49,6 +54,14 @@ public final class StreamTail<Row: Sendable>: Sendable {
 
     /// Says that no row will follow.
     public func finish() { wake { $0.isFinished = true } }
+
+    /// The newest row and when it was published; `nil` before the first, and after the end.
+    var newest: (row: Row, publishedAt: Timestamp)? {
+        state.withLock { state in
+            guard !state.isFinished, let row = state.rows.last?.row, let time = state.publishedAt else { return nil }
+            return (row, time)
+        }
+    }
 
     private func wake(_ change: (inout sending State) -> Void) {
         let waiters = state.withLock { state in

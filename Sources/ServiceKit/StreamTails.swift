@@ -13,18 +13,25 @@ public final class StreamTails<Row: Sendable>: Sendable {
         self.pool = pool
     }
 
+    /// The tails that were asked for so far, by stream.
+    var open: [(name: String, tail: StreamTail<Row>)] { tails.withLock { $0.map { ($0.key, $0.value) } } }
+
     /// The tail of a stream, which begins where the stage's saved state ends.
     public func tail(of stream: String) async throws -> StreamTail<Row> {
         if let known = tails.withLock({ $0[stream] }) { return known }
         let saved = try await pool.withConnection { connection in
             try ConsumerRepository.progress(of: consumer, stream: stream, on: connection)
         }
-        let start = UInt64(saved?.sequence ?? 0)
-        return tails.withLock { tails in
+        return keep(StreamTail(start: UInt64(saved?.sequence ?? 0)), of: stream)
+    }
+
+    /// The tail that the stream has, or from now on: this one.
+    @discardableResult
+    func keep(_ made: StreamTail<Row>, of stream: String) -> StreamTail<Row> {
+        tails.withLock { tails in
             if let known = tails[stream] { return known }
-            let tail = StreamTail<Row>(start: start)
-            tails[stream] = tail
-            return tail
+            tails[stream] = made
+            return made
         }
     }
 }

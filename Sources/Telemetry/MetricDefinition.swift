@@ -49,3 +49,11 @@ public struct MetricDefinition: Sendable, Hashable {
         return Array(zip(labels, values))
     }
 }
+
+extension CoreMetrics.Timer {
+    /// Records a time; below a nanosecond it is nothing.
+    public func record(_ duration: Duration) {
+        let (seconds, attoseconds) = duration.components
+        recordNanoseconds(seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
+    }
+}

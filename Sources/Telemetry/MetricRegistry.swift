@@ -19,6 +19,8 @@ public final class MetricRegistry: MetricsFactory {
         var definition: MetricDefinition
         /// By the labels as the exposition writes them, `method="/a.B/C",status="OK"`.
         var series: [String: Cell] = [:]
+        /// Lists further series at each scrape.
+        var listings: [@Sendable () -> [(labels: [String], value: Double)]] = []
     }
 
     private struct State {
@@ -54,6 +56,18 @@ public final class MetricRegistry: MetricsFactory {
             state.seriesCount += 1
         }
     }
+
+    /// A gauge or counter whose series come and go: at each scrape `read` lists them, by the values of their labels in
+    /// order. Of one list the first `listedSeriesLimit` count. Must not block, nor use this registry.
+    public func observeEach(
+        _ definition: MetricDefinition, read: @escaping @Sendable () -> [(labels: [String], value: Double)]
+    ) {
+        define(definition)
+        state.withLock { $0.families[definition.name]?.listings.append(read) }
+    }
+
+    /// Series of one `observeEach` that are shown.
+    public static let listedSeriesLimit = 1000
 
     private func cell(
         _ label: String, _ dimensions: [(String, String)], _ kind: MetricDefinition.Kind,
@@ -131,14 +145,30 @@ public final class MetricRegistry: MetricsFactory {
 
     /// Everything, in Prometheus' text format 0.0.4, sorted.
     public func exposition() -> String {
-        let (families, dropped) = state.withLock { (Array($0.families.values), $0.droppedCount) }
+        var (families, dropped) = state.withLock { (Array($0.families.values), $0.droppedCount) }
         var out = ""
-        for family in families.sorted(by: { $0.definition.name < $1.definition.name }) {
+        families.sort { $0.definition.name < $1.definition.name }
+        for var family in families {
+            dropped += Self.list(&family)
             Self.write(family, to: &out)
         }
-        let own = Family(definition: Self.droppedSeries, series: ["": .read { Double(dropped) }])
+        let droppedCount = Double(dropped)
+        let own = Family(definition: Self.droppedSeries, series: ["": .read { droppedCount }])
         Self.write(own, to: &out)
         return out
+    }
+
+    /// Adds what the family's listings have now; returns how many series are too many.
+    private static func list(_ family: inout Family) -> Int {
+        var dropped = 0
+        for listing in family.listings {
+            let listed = listing()
+            dropped += max(0, listed.count - listedSeriesLimit)
+            for (values, value) in listed.prefix(listedSeriesLimit) {
+                family.series[key(Array(zip(family.definition.labels, values)))] = .read { value }
+            }
+        }
+        return dropped
     }
 
     private static func write(_ family: Family, to out: inout String) {

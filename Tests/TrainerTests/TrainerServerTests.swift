@@ -1,5 +1,7 @@
+import MarketData
 import RPC
 import Storage
+import Telemetry
 import Testing
 import VommaProto
 
@@ -33,6 +35,29 @@ import VommaProto
             #expect(await code { _ = try await market.server.submitJob(request, context: context) } == .invalidArgument)
         }
         #expect(await code { _ = try await market.job(999) } == .notFound)
+        await market.pool.close()
+    }
+
+    @Test("The queue's depth is shown: who waits, since when, and who is worked on")
+    func depth() async throws {
+        let market = try await TestMarket(bars: 1)
+        let registry = MetricRegistry()
+        let metrics = JobQueueMetrics(registry, pool: market.pool, log: TestMarket.silent)
+        func shown() async throws -> [Double] {
+            try await metrics.count()
+            let samples = try MetricsReader.parse(registry.exposition())
+            return ["queued", "running"].compactMap { state in
+                samples.first { $0.name == "vomma_jobs" && $0.labels["state"] == state }?.value
+            } + samples.filter { $0.name == "vomma_jobs_oldest_queued_seconds" }.map(\.value)
+        }
+        #expect(try await shown() == [0, 0, 0])
+        for key in ["a", "b"] { _ = try await market.submit(key, "hmm", "{}") }
+        let waiting = try await shown()
+        #expect(waiting.prefix(2) == [2, 0] && waiting[2] > 0)
+        _ = try await market.pool.withConnection {
+            try JobRepository.lease(kinds: ["hmm"], owner: "x", for: .hours(1), on: $0)
+        }
+        #expect(try await shown().prefix(2) == [1, 1])
         await market.pool.close()
     }
 

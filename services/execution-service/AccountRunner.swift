@@ -17,6 +17,7 @@ internal import VommaProto
 struct AccountRunner: Sendable {
     let pool: ConnectionPool
     let tails: StreamTails<TradingRepository.Equity>
+    let stage: StageMetrics
     let switches: KillSwitches
     let gateway: MarketGatewayClient
     let policy: PolicyClient
@@ -44,8 +45,8 @@ struct AccountRunner: Sendable {
         let decisions = policy.streamDecisions(
             StreamDecisionsRequest(stream: stream.name, fromSequence: book.sequence + 1),
             options: CallOptions(waitForReady: true))
-        let barReader = BatchReader<VommaProto.MarketEvent>()
-        let decisionReader = BatchReader<VommaProto.Decision>()
+        let barReader = BatchReader<VommaProto.MarketEvent>(stage: stage)
+        let decisionReader = BatchReader<VommaProto.Decision>(stage: stage)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await barReader.pump(bars) }
             group.addTask { await decisionReader.pump(decisions) }

@@ -27,12 +27,14 @@ struct ExecutionServiceDefinition: ServiceDefinition {
         let log = environment.log
         let switches = KillSwitches(pool: pool)
         let tails = StreamTails<TradingRepository.Equity>(consumer: Self.name, pool: pool)
+        let stage = StageMetrics(environment.metrics)
+        tails.report(to: stage) { $0.eventTime }
         let runner = AccountRunner(
-            pool: pool, tails: tails, switches: switches,
+            pool: pool, tails: tails, stage: stage, switches: switches,
             gateway: MarketGatewayClient(environment.channel(to: gateway)),
             policy: PolicyClient(environment.channel(to: policy)), consumer: Self.name, log: log)
         let supervisor = StreamSupervisor(
-            log: log,
+            log: log, stage: stage,
             streams: {
                 try await pool.withConnection { try EventRepository.streams(.active, on: $0) }
                     .filter { !$0.tradedSymbols.isEmpty }

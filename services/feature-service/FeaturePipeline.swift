@@ -15,6 +15,7 @@ internal import VommaProto
 struct FeaturePipeline: Sendable {
     let pool: ConnectionPool
     let tails: StreamTails<FeatureRepository.Vector>
+    let stage: StageMetrics
     let gateway: MarketGatewayClient
     let inverter: HestonInverterClient
     let regimes: RegimeSentimentClient
@@ -44,7 +45,7 @@ struct FeaturePipeline: Sendable {
         }
         let request = SubscribeRequest(stream: stream.name, fromSequence: fold.sequence + 1)
         let events = gateway.subscribe(request, options: CallOptions(waitForReady: true))
-        let reader = BatchReader<VommaProto.MarketEvent>()
+        let reader = BatchReader<VommaProto.MarketEvent>(stage: stage)
         var checkpointed = fold.sequence
         var newest: FeatureRepository.Vector?
         try await withThrowingTaskGroup(of: Void.self) { group in

@@ -33,13 +33,16 @@ struct FeatureServiceDefinition: ServiceDefinition {
         let schema = try FeatureTerms.schema()
         try await pool.withConnection { try FeatureRepository.putSchema(schema.version, names: schema.names, on: $0) }
         let tails = StreamTails<FeatureRepository.Vector>(consumer: Self.name, pool: pool)
+        let stage = StageMetrics(environment.metrics)
+        tails.report(to: stage) { $0.barTime }
         let pipeline = FeaturePipeline(
-            pool: pool, tails: tails, gateway: MarketGatewayClient(environment.channel(to: gateway)),
+            pool: pool, tails: tails, stage: stage, gateway: MarketGatewayClient(environment.channel(to: gateway)),
             inverter: HestonInverterClient(environment.channel(to: inverter, balancing: .roundRobin)),
             regimes: RegimeSentimentClient(environment.channel(to: regimes, balancing: .roundRobin)),
             consumer: Self.name, schema: schema, log: log)
         let supervisor = StreamSupervisor(
-            log: log, streams: { try await pool.withConnection { try EventRepository.streams(.active, on: $0) } },
+            log: log, stage: stage,
+            streams: { try await pool.withConnection { try EventRepository.streams(.active, on: $0) } },
             work: { try await pipeline.follow($0) })
         let server = FeatureServer(pool: pool, tails: tails, schema: schema, consumer: Self.name)
         return ServiceParts(rpc: [server], background: [supervisor])

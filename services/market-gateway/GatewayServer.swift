@@ -12,6 +12,7 @@ struct GatewayServer: MarketGatewayService {
     let pool: ConnectionPool
     let loader: HistoryLoader
     let streams: StreamBuilder
+    let subscriptions = Subscriptions()
 
     /// Events read from the database at once.
     private static let page = 500
@@ -129,6 +130,8 @@ struct GatewayServer: MarketGatewayService {
         case .closed: throw RPCStatus(.failedPrecondition, "the stream “\(stream.name)” has been closed")
         case .active: break
         }
+        let subscription = subscriptions.begin(stream.name)
+        defer { subscriptions.end(subscription) }
         let only = Set(request.onlyBarsOf)
         var next = max(request.fromSequence, 1)
         var pace = Pace(stream.pace)
@@ -144,8 +147,10 @@ struct GatewayServer: MarketGatewayService {
                 } else if !only.isEmpty {
                     continue
                 }
-                event.publishedAtMicroseconds = Timestamp.now.microseconds
+                let now = Timestamp.now
+                event.publishedAtMicroseconds = now.microseconds
                 try await responses.write(event)
+                subscription.handedOn(stored.knownAt, at: now)
             }
             guard let last = page.last else { return }
             next = UInt64(last.sequence) + 1

@@ -13,10 +13,11 @@ struct MarketGatewayDefinition: ServiceDefinition {
     func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts {
         let pool = try environment.requirePool()
         let streams = StreamBuilder(pool: pool, log: environment.log)
+        let server = GatewayServer(pool: pool, loader: HistoryLoader(pool: pool), streams: streams)
+        StageMetrics(environment.metrics).report { [subscriptions = server.subscriptions] in subscriptions.positions }
         // Reading files, simulating and building surfaces compute: not on the event loops.
         return ServiceParts(
-            rpc: [GatewayServer(pool: pool, loader: HistoryLoader(pool: pool), streams: streams)],
-            background: [RetentionTask(pool, log: environment.log)],
+            rpc: [server], background: [RetentionTask(pool, log: environment.log)],
             execution: .sharedPool)
     }
 }

@@ -13,6 +13,7 @@ struct DecisionPipeline: Sendable {
     let pool: ConnectionPool
     let models: LiveModel<LoadedPolicy>
     let tails: StreamTails<DecisionRepository.Decision>
+    let stage: StageMetrics
     let features: FeatureClient
     let consumer: String
     let log: Logger
@@ -49,7 +50,7 @@ struct DecisionPipeline: Sendable {
             stream: stream.name, fromSequence: UInt64(saved ?? 0) + 1, normaliserID: model.normaliserID,
             schemaVersion: model.schemaVersion)
         let states = features.streamStates(request, options: CallOptions(waitForReady: true))
-        let reader = BatchReader<State>(capacity: 256)
+        let reader = BatchReader<State>(capacity: 256, stage: stage)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await reader.pump(states) }
             defer { group.cancelAll() }

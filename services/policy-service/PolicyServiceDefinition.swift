@@ -31,10 +31,13 @@ struct PolicyServiceDefinition: ServiceDefinition {
             try await LoadedPolicy(model, checkpoint: checkpoint, pool: pool)
         }
         let tails = StreamTails<DecisionRepository.Decision>(consumer: Self.name, pool: pool)
+        let stage = StageMetrics(environment.metrics)
+        tails.report(to: stage) { $0.barTime }
         let pipeline = DecisionPipeline(
-            pool: pool, models: models, tails: tails, features: FeatureClient(channel), consumer: Self.name, log: log)
+            pool: pool, models: models, tails: tails, stage: stage, features: FeatureClient(channel),
+            consumer: Self.name, log: log)
         let supervisor = StreamSupervisor(
-            log: log,
+            log: log, stage: stage,
             streams: {
                 try await pool.withConnection { try EventRepository.streams(.active, on: $0) }
                     .filter { !$0.tradedSymbols.isEmpty }

@@ -2,6 +2,7 @@ internal import Kernels
 internal import MarketData
 internal import RPC
 internal import ServiceKit
+internal import ServiceLifecycle
 internal import Storage
 internal import VommaProto
 
@@ -31,6 +32,10 @@ struct TrainerServiceDefinition: ServiceDefinition {
         BLAS.setThreadCount(1)
         let pool = try environment.requirePool()
         let worker = JobWorker(worker, pool: pool, log: environment.log)
-        return ServiceParts(rpc: [TrainerServer(pool: pool)], background: [worker])
+        var background: [any Service] = [worker]
+        if let metrics = environment.metrics {
+            background.append(JobQueueMetrics(metrics, pool: pool, log: environment.log))
+        }
+        return ServiceParts(rpc: [TrainerServer(pool: pool)], background: background)
     }
 }

@@ -18,6 +18,11 @@ struct StackOptions: ParsableArguments {
 
     func addresses(_ name: ServiceName) -> [Address] { StackFile.addresses(name, folder: dataFolder) }
 
+    /// Where the metrics are of a stack that runs in the data folder.
+    func metricsPorts(_ name: ServiceName) -> [Int] {
+        StackFile.read(folder: dataFolder)?.metricsPorts[name.rawValue] ?? []
+    }
+
     func channel(_ name: ServiceName) throws -> RPCChannel {
         var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
         log.logLevel = .error
@@ -268,69 +273,6 @@ struct ReportCommand: AsyncParsableCommand {
             print(report.text())
             print("\nThe same with plots: \(try RunCommand.write(report, folder: stack.dataFolder, name: plan.name))")
             await pool.close()
-        }
-    }
-}
-
-/// `vomma status`: what runs, and how far it is.
-struct StatusCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Show the services, streams, jobs and models of a stack.",
-        discussion: "With --address it checks one service only: exit code 0 when it is SERVING, 1 otherwise.")
-
-    @OptionGroup var stack: StackOptions
-    @Option(help: "Check the health of this one service, host:port, and nothing else.")
-    var address: String?
-
-    func run() async throws {
-        let peers = try PeerSettings.process()
-        if let address {
-            guard let parsed = Address(address) else { throw ValidationError("--address is host:port") }
-            let (isServing, words) = await Self.health([parsed], peers)
-            print(words)
-            if !isServing { throw ExitCode(1) }
-            return
-        }
-        var isAllServing = true
-        for name in ServiceName.allCases {
-            let addresses = stack.addresses(name)
-            let (isServing, words) = await Self.health(addresses, peers)
-            isAllServing = isAllServing && isServing
-            print("\(name.rawValue.padded(26)) \(addresses.map(\.description).joined(separator: ",").padded(22)) \(words)")
-        }
-        guard isAllServing else {
-            Terminal().note(
-                "not everything is serving: `vomma run --keep` starts a stack; its logs are in \(stack.dataFolder)/logs"
-            )
-            throw ExitCode(1)
-        }
-        try await explaining {
-            let streams = try await MarketGatewayClient(stack.channel(.marketGateway)).listStreams(ListStreamsRequest())
-            print("\nstreams")
-            for stream in streams.streams {
-                print("  \(stream.stream.padded(34)) \(stream.state.padded(9)) \(stream.lastSequence) events")
-            }
-            let jobs = try await TrainerClient(stack.channel(.trainer)).listJobs(ListJobsRequest(limit: 10))
-            print("\njobs, newest first")
-            for job in jobs.jobs {
-                print(
-                    "  \("\(job.jobID)".padded(5)) \(job.kind.padded(9)) \("\(job.state)".padded(10)) \((job.progress * 100).shown(0)) %  \(job.jobKey.prefix(60))"
-                )
-            }
-        }
-    }
-
-    private static func health(_ addresses: [Address], _ peers: PeerSettings) async -> (Bool, String) {
-        var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
-        log.logLevel = .critical
-        let channel = peers.channel(to: addresses, log: log)
-        defer { Task { await channel.close() } }
-        do {
-            let answer = try await HealthClient(channel).check(
-                HealthCheckRequest(), options: CallOptions(timeout: .seconds(3)))
-            return (answer.status == .serving, answer.status == .serving ? "SERVING" : "\(answer.status)")
-        } catch {
-            return (false, "\(error)")
         }
     }
 }

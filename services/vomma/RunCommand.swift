@@ -132,7 +132,9 @@ struct RunCommand: AsyncParsableCommand {
             terminal.finish("\(stack.children.count) processes on loopback, logs in \(dataFolder)/logs")
             var addresses: [String: String] = [:]
             for child in stack.children { addresses[child.name.rawValue] = "127.0.0.1:\(child.port)" }
-            try StackFile(databaseURL: url, addresses: addresses).write(folder: folder)
+            let children = Dictionary(grouping: stack.children, by: \.name.rawValue)
+            let metricsPorts = children.mapValues { $0.map(\.metricsPort) }
+            try StackFile(databaseURL: url, addresses: addresses, metricsPorts: metricsPorts).write(folder: folder)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await stack.supervise() }
                 group.addTask {

@@ -8,6 +8,8 @@ struct StackFile: Codable {
     var databaseURL: String
     /// By service name, `host:port`.
     var addresses: [String: String]
+    /// By service name, one port a process.
+    var metricsPorts: [String: [Int]]
 
     private static func path(_ folder: String) -> String { folder + "/stack.json" }
 

@@ -79,6 +79,23 @@ public enum JobRepository {
             [state?.rawValue, limit], decode: decode)
     }
 
+    /// How many jobs wait and are worked on, and for how long the oldest of those that wait has waited.
+    public static func depth(
+        on connection: isolated Connection
+    ) throws(StorageError) -> (queued: Int, running: Int, oldestQueued: Interval?) {
+        try connection.queryOne(
+            """
+            SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'running'),
+                   (extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE state = 'queued'))
+                    * 1000000)::bigint
+            FROM jobs WHERE state IN ('queued', 'running')
+            """
+        ) { (row) throws(StorageError) in
+            let waited = try row.get(2, as: Int64?.self).map { Interval(microseconds: $0) }
+            return (Int(try row.get(0, as: Int64.self)), Int(try row.get(1, as: Int64.self)), waited)
+        }
+    }
+
     /// Cancels a job that has not ended; its holder learns it at its next write. False when it had ended.
     public static func cancel(_ id: Int64, on connection: isolated Connection) throws(StorageError) -> Bool {
         try connection.inTransaction { () throws(StorageError) in

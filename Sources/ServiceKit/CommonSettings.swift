@@ -1,0 +1,51 @@
+internal import Logging
+internal import Storage
+
+/// The keys that every service has.
+struct CommonSettings {
+    var host: String
+    var port: Int
+    var logLevel: Logger.Level
+    var databaseURL: String
+    var databaseConnections: Int
+    var databasePatience: Duration
+    var exitsWithStandardInput: Bool
+    /// `nil`: metrics are kept by nobody.
+    var metricsPort: Int?
+    var peers: PeerSettings
+
+    init(_ settings: inout Settings, port defaultPort: Int, needsDatabase: Bool) {
+        host = settings.string("host", default: "127.0.0.1", "address to listen on")
+        port = settings.int("port", default: defaultPort, in: 0...65_535, "port to listen on; 0 takes a free one")
+        let level = settings.choice(
+            "log.level", default: "info", of: Logger.Level.allCases.map(\.rawValue), "least severe level that is logged"
+        )
+        logLevel = Logger.Level(rawValue: level) ?? .info
+        let metrics = settings.int(
+            "metrics.port", default: -1, in: -1...65_535,
+            "port of the metrics, GET /metrics; 0 takes a free one, -1 serves none")
+        metricsPort = metrics < 0 ? nil : metrics
+        peers = PeerSettings(&settings)
+        databaseURL = ""
+        databaseConnections = 4
+        databasePatience = .seconds(30)
+        if needsDatabase {
+            databaseURL = settings.string(
+                "database.url", default: nil, "PostgreSQL, as postgresql://user:password@host/database", secret: true)
+            databaseConnections = settings.int(
+                "database.connections", default: 4, in: 1...64, "most connections to PostgreSQL")
+            let seconds = settings.int(
+                "database.patience", default: 30, in: 0...3600, "seconds to wait at start for PostgreSQL")
+            databasePatience = .seconds(seconds)
+        }
+        exitsWithStandardInput = settings.choice(
+            "exit.with.stdin", default: "no", of: ["no", "yes"], "stop when standard input is closed") == "yes"
+    }
+
+    func storage(applicationName: String) throws -> StorageConfiguration {
+        var configuration = try StorageConfiguration(url: databaseURL)
+        configuration.maximumConnections = databaseConnections
+        configuration.applicationName = applicationName
+        return configuration
+    }
+}
