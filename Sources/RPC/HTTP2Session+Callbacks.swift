@@ -80,7 +80,13 @@ private func slot(_ source: UnsafeMutablePointer<nghttp2_data_source>) -> Int? {
 extension HTTP2Session {
     /// The slot of a stream, if it has one.
     private func slotOf(_ id: Int32) -> Int? {
-        unsafe nghttp2_session_get_stream_user_data(handle, id).map { Int(bitPattern: $0) - 1 }
+        if id == latestID { return latestSlot }
+        guard let slot = unsafe nghttp2_session_get_stream_user_data(handle, id).map({ Int(bitPattern: $0) - 1 }) else {
+            return nil
+        }
+        latestID = id
+        latestSlot = slot
+        return slot
     }
 
     private func reference(_ id: Int32) -> StreamReference? { slotOf(id).map { StreamReference(slot: $0, id: id) } }
@@ -162,6 +168,7 @@ extension HTTP2Session {
 
     private func close(_ stream: StreamReference, _ code: HTTP2ErrorCode) {
         guard slots[stream.slot].id == stream.id, !slots[stream.slot].isClosed else { return }
+        latestID = 0
         slots[stream.slot].isClosed = true
         slots[stream.slot].chunks.removeAll()
         slots[stream.slot].current = nil

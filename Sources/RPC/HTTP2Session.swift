@@ -127,8 +127,11 @@ internal import NIOCore
     var inputCount = 0
     var receivedDataByteCount = 0
     @safe @exclusivity(unchecked) var output = ByteBuffer()
-    var outputLimit = 0
-    var isOutputFull = false
+    @safe @exclusivity(unchecked) var outputLimit = 0
+    @safe @exclusivity(unchecked) var isOutputFull = false
+    /// The slot that was asked for last, and its stream; 0: none. Frames of one stream often follow each other.
+    var latestID: Int32 = 0
+    var latestSlot = 0
 
     /// - Throws: `RPCError.sessionUnavailable` when libnghttp2 has no memory.
     init(_ role: Role, _ configuration: HTTP2Configuration) throws(RPCError) {

@@ -6,7 +6,11 @@ final class ServedMethod: Sendable {
     let kind: RPCMethod.Kind
     let execution: HandlerExecution?
     let handle: @Sendable (ServerCall) async throws -> [UInt8]?
-    let hooks: [any ServerCallHooks]
+    /// What each interceptor does at a call's beginning, meanwhile, and at its end. As functions: to call one of those
+    /// costs less than to take a copy of an interceptor out of a list.
+    let begin: [@Sendable (inout CallContext) -> RPCStatus?]
+    let progress: [@Sendable (CallTraffic) -> Void]
+    let end: [@Sendable (CallContext, RPCStatus, CallSummary) -> Void]
     private let pathBytes: [UInt8]
 
     init(_ method: RPCMethod, hooks: [any ServerCallHooks]) {
@@ -14,7 +18,9 @@ final class ServedMethod: Sendable {
         kind = method.kind
         execution = method.execution
         handle = method.handle
-        self.hooks = hooks
+        begin = hooks.map { hook in { hook.begin(&$0) } }
+        progress = hooks.map { hook in { hook.progress($0) } }
+        end = hooks.map { hook in { hook.end($0, $1, $2) } }
         pathBytes = Array(method.path.utf8)
     }
 

@@ -56,9 +56,8 @@ public final class RPCServer: Sendable {
         precondition(configuration.tls?.canServe != false, "a server's TLS needs a certificate")
         let methods = try MethodTable(services, configuration.interceptors)
         let connections = ConnectionRegistry()
-        let handlers = ActivityCounter()
-        let environment = ServerConnection.Environment(
-            configuration: configuration, methods: methods, handlers: handlers, memory: memory)
+        let environment = ServerConnection.Environment(configuration, methods, memory, log: log)
+        let handlers = environment.handlers
         let listener: any Channel
         do throws(RPCError) {
             listener = try await bind(environment, connections)
@@ -127,7 +126,7 @@ public final class RPCServer: Sendable {
             throw ChannelError.operationUnsupported
         }
         let peer = channel.remoteAddress.map { "\($0.ipAddress ?? "?"):\($0.port ?? 0)" } ?? "?"
-        let connection = try ServerConnection(environment, peer: peer, loop: channel.eventLoop, log: log)
+        let connection = try ServerConnection(environment, peer: peer, loop: channel.eventLoop)
         connections.add(connection, channel)
         if let context {
             connection.isSecure = true

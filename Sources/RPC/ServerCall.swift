@@ -24,6 +24,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     /// The request of a call with exactly one.
     @safe @exclusivity(unchecked) private(set) var onlyRequest: [UInt8] = []
     private let encoding: CallEncoding
+    private let server: ServerConnection.Environment
     private let stream: HTTP2Session.StreamReference
     private let startedAt: NIODeadline
     /// `nil` once the stream is closed; breaks the cycle with the connection's table.
@@ -46,6 +47,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         self.context = context
         self.hookCount = hookCount
         self.encoding = encoding
+        server = connection.environment
         self.stream = stream
         self.connection = connection
         startedAt = connection.lastRead
@@ -142,14 +144,11 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private func startHandler() {
         guard !hasStarted, phase != .finished, let connection else { return }
         hasStarted = true
-        connection.handlers.started()
-        let handlers = connection.handlers
-        let log = connection.log
+        server.handlers.started()
         let started =
-            switch method.execution ?? connection.execution {
-            case .eventLoop:
-                Task.immediate(executorPreference: connection.executor) { await runHandler(handlers, log) }
-            case .sharedPool: Task { await runHandler(handlers, log) }
+            switch method.execution ?? server.configuration.execution {
+            case .eventLoop: Task.immediate(executorPreference: connection.executor) { await runHandler() }
+            case .sharedPool: Task { await runHandler() }
             }
         // A handler that never suspended is done already; one that was ended meanwhile has missed its cancellation.
         guard !hasReturned else { return }
@@ -157,21 +156,21 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         if phase == .finished { started.cancel() }
     }
 
-    private func runHandler(_ handlers: ActivityCounter, _ log: Logger) async {
+    private func runHandler() async {
         let status: RPCStatus
         var response: [UInt8]?
         do {
             response = try await CallContext.$current.withValue(context) { try await method.handle(self) }
             status = .ok
         } catch {
-            status = Self.status(of: error, path: method.path, log)
+            status = Self.status(of: error, path: method.path, server.log)
         }
         if loop.inEventLoop {
             handlerReturned(status, response)
         } else {
             loop.execute { [response] in self.handlerReturned(status, response) }
         }
-        handlers.finished()
+        server.handlers.finished()
     }
 
     /// `response` is the one message of a call that has one.
@@ -227,7 +226,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         guard phase != .finished, traffic != reported else { return }
         let delta = traffic - reported
         reported = traffic
-        for index in 0..<hookCount { method.hooks[index].progress(delta) }
+        for index in 0..<hookCount { method.progress[index](delta) }
     }
 
     private func reportEnd(_ status: RPCStatus) {
@@ -237,7 +236,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         var index = hookCount
         while index > 0 {
             index -= 1
-            method.hooks[index].end(context, status, summary)
+            method.end[index](context, status, summary)
         }
     }
 

@@ -5,11 +5,21 @@ internal import NIOSSL
 /// One client's connection: gives each new stream to its method, and events to the calls.
 final class ServerConnection: HTTP2Connection {
     /// What all connections of a server share; immutable.
-    struct Environment: Sendable {
+    final class Environment: Sendable {
         let configuration: RPCServerConfiguration
         let methods: MethodTable
-        let handlers: ActivityCounter
+        let handlers = ActivityCounter()
         let memory: MemoryBudget
+        let log: Logger
+
+        init(
+            _ configuration: RPCServerConfiguration, _ methods: MethodTable, _ memory: MemoryBudget, log: Logger
+        ) {
+            self.configuration = configuration
+            self.methods = methods
+            self.memory = memory
+            self.log = log
+        }
     }
 
     private enum DrainState: Equatable {
@@ -20,9 +30,7 @@ final class ServerConnection: HTTP2Connection {
         case leaving
     }
 
-    let execution: HandlerExecution
-    let handlers: ActivityCounter
-    private let environment: Environment
+    let environment: Environment
     private let peer: String
     private var identity: PeerIdentity?
     /// Bytes that calls hold of requests.
@@ -44,18 +52,16 @@ final class ServerConnection: HTTP2Connection {
     @safe @exclusivity(unchecked) private var alarmTime: ContinuousClock.Instant?
     private var alarmTimer: Scheduled<Void>?
 
-    init(_ environment: Environment, peer: String, loop: any EventLoop, log: Logger) throws {
+    init(_ environment: Environment, peer: String, loop: any EventLoop) throws {
         self.environment = environment
         self.peer = peer
-        execution = environment.configuration.execution
-        handlers = environment.handlers
         memory = MemoryShare(environment.memory)
         idleSince = .now()
         pings = PingWatch(environment.configuration.clientPings)
         maxAge = environment.configuration.maxConnectionAge.map { $0 * Double.random(in: 0.9...1.1) }
         try super.init(
             .server, environment.configuration.http2, keepAlive: environment.configuration.keepAlive,
-            metrics: environment.configuration.metrics, loop: loop, log: log)
+            metrics: environment.configuration.metrics, loop: loop, log: environment.log)
     }
 
     override var isBusy: Bool { callCount > 0 }
@@ -259,8 +265,8 @@ final class ServerConnection: HTTP2Connection {
             deadline: head.timeout.map { ContinuousClock.now + $0 }, peer: peer, identity: identity)
         var begun = 0
         var refusal: RPCStatus?
-        while begun < method.hooks.count, refusal == nil {
-            refusal = method.hooks[begun].begin(&context)
+        while begun < method.begin.count, refusal == nil {
+            refusal = method.begin[begun](&context)
             begun += 1
         }
         var encoding = CallEncoding(requestIsGzip: head.isGzip)
@@ -292,11 +298,11 @@ final class ServerConnection: HTTP2Connection {
         } else {
             session.respond(stream, GRPCHeaders.trailersOnly(status, httpStatus: httpStatus), hasBody: false)
         }
-        let hooks = environment.methods.unknown.hooks
+        let hooks = environment.methods.unknown.end
         guard !hooks.isEmpty else { return }
         let context = CallContext(path: "", peer: peer)
         let summary = CallSummary(
             nanoseconds: 0, traffic: CallTraffic(), unreported: CallTraffic(), hasBegun: false)
-        for hook in hooks.reversed() { hook.end(context, status, summary) }
+        for end in hooks.reversed() { end(context, status, summary) }
     }
 }

@@ -63,17 +63,17 @@ extension FuzzTarget {
         guard let size = input.first else { return }
         let loop = EmbeddedEventLoop()
         let channel = EmbeddedChannel(loop: loop)
-        let handlers = ActivityCounter()
-        let memory = MemoryBudget(limit: 100_000)
         var configuration = RPCServerConfiguration()
         configuration.maxMessageByteCount = 4096
         configuration.http2.maxConcurrentStreamCount = 50
         configuration.compression = .gzip(fromByteCount: 50)
+        guard let methods = try? MethodTable([Service(methods: methods)]) else {
+            preconditionFailure("the fuzzer's methods are no table")
+        }
+        let memory = MemoryBudget(limit: 100_000)
+        let environment = ServerConnection.Environment(configuration, methods, memory, log: silent)
         do {
-            let environment = ServerConnection.Environment(
-                configuration: configuration, methods: try MethodTable([Service(methods: methods)]),
-                handlers: handlers, memory: memory)
-            let connection = try ServerConnection(environment, peer: "fuzz", loop: loop, log: silent)
+            let connection = try ServerConnection(environment, peer: "fuzz", loop: loop)
             try channel.pipeline.syncOperations.addHandler(connection)
             channel.connect(to: try SocketAddress(unixDomainSocketPath: "fuzz"), promise: nil)
             for piece in Pieces(input.dropFirst(), size: size) {
@@ -88,7 +88,8 @@ extension FuzzTarget {
         }
         _ = try? channel.finish(acceptAlreadyClosed: true)
         loop.run()
-        precondition(handlers.count == 0, "\(handlers.count) handlers outlive their connection")
+        let handlers = environment.handlers.count
+        precondition(handlers == 0, "\(handlers) handlers outlive their connection")
         precondition(memory.usedByteCount == 0, "the connection's memory is not given back")
     }
 

@@ -27,9 +27,8 @@ private final class Embedded {
         var configuration = RPCServerConfiguration()
         configure(&configuration)
         let environment = ServerConnection.Environment(
-            configuration: configuration, methods: try MethodTable([TestService(methods: [both])]),
-            handlers: ActivityCounter(), memory: MemoryBudget(limit: 1 << 20))
-        connection = try ServerConnection(environment, peer: "test", loop: loop, log: quiet)
+            configuration, try MethodTable([TestService(methods: [both])]), MemoryBudget(limit: 1 << 20), log: quiet)
+        connection = try ServerConnection(environment, peer: "test", loop: loop)
         client = try End(.client)
         channel = EmbeddedChannel(loop: loop)
         try channel.pipeline.syncOperations.addHandler(connection)

@@ -67,7 +67,7 @@ private struct Scrape: Sendable {
                     configuration.keepAlive.interval = .milliseconds(20)
                     configuration.keepAlive.timeout = .milliseconds(20)
                 case "idle": configuration.maxConnectionIdle = .milliseconds(20)
-                case "age": configuration.maxConnectionAge = .milliseconds(20)
+                case "age": configuration.maxConnectionAge = .milliseconds(250)
                 case "refused": configuration.maxConnectionCount = 0
                 default: break
                 }
