@@ -1,4 +1,5 @@
 internal import Logging
+internal import RPC
 internal import Storage
 
 /// The keys that every service has.
@@ -13,6 +14,8 @@ struct CommonSettings {
     /// `nil`: metrics are kept by nobody.
     var metricsPort: Int?
     var peers: PeerSettings
+    /// Where the server listens, and its limits.
+    var server: RPCServerConfiguration
 
     init(_ settings: inout Settings, port defaultPort: Int, needsDatabase: Bool) {
         host = settings.string("host", default: "127.0.0.1", "address to listen on")
@@ -26,6 +29,9 @@ struct CommonSettings {
             "port of the metrics, GET /metrics; 0 takes a free one, -1 serves none")
         metricsPort = metrics < 0 ? nil : metrics
         peers = PeerSettings(&settings)
+        server = RPCLimit.defaults
+        (server.host, server.port) = (host, port)
+        RPCLimit.read(&settings, into: &server)
         databaseURL = ""
         databaseConnections = 4
         databasePatience = .seconds(30)

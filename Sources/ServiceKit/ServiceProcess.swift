@@ -108,8 +108,7 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         let environment = ServiceEnvironment(log: log, pool: pool, metrics: registry, peers: common.peers)
         let parts = try await definition.parts(environment)
         let health = Health(services: parts.rpc.map(\.serviceName))
-        var configuration = RPCServerConfiguration(host: common.host, port: common.port)
-        configuration.maxMessageByteCount = 64 << 20
+        var configuration = common.server
         configuration.execution = parts.execution
         configuration.tls = common.peers.tls.flatMap { $0.canServe ? $0 : nil }
         configuration.compression = common.peers.compression
@@ -136,7 +135,8 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
                 .init(service: StandardInputWatch(), successTerminationBehavior: .gracefullyShutdownGroup)) }
         var group = ServiceGroupConfiguration(
             services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
-        group.maximumGracefulShutdownDuration = .seconds(10)
+        // The calls' time, and as long as everything else has had by default.
+        group.maximumGracefulShutdownDuration = configuration.drainTimeout + .seconds(5)
         log.info("starting", metadata: ["host": "\(common.host)", "port": "\(common.port)"])
         defer { log.info("stopped") }
         do {

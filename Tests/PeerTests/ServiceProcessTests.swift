@@ -21,12 +21,17 @@ struct ServiceProcessTests {
     func badConfiguration() async throws {
         let end = try await ServiceUnderTest(
             Self.service,
-            environment: ["VOMMA_PORT": "99999999", "VOMMA_LOG_LEVEL": "loud", "VOMMA_EXIT_WITH_STDIN": "perhaps"]
+            environment: [
+                "VOMMA_PORT": "99999999", "VOMMA_LOG_LEVEL": "loud", "VOMMA_EXIT_WITH_STDIN": "perhaps",
+                "VOMMA_RPC_MAX_AGE_SECONDS": "-1", "VOMMA_RPC_CLIENT_PING_WITHOUT_CALLS": "maybe",
+            ]
         ).end()
         #expect(end.exitCode == 78)
         #expect(end.output.split(separator: "\n").count == 1, "\(end.output)")
         for text in [
-            "VOMMA_PORT is “99999999”", "VOMMA_LOG_LEVEL is “loud”", "VOMMA_EXIT_WITH_STDIN is “perhaps”", "--help",
+            "VOMMA_PORT is “99999999”", "VOMMA_LOG_LEVEL is “loud”", "VOMMA_EXIT_WITH_STDIN is “perhaps”",
+            "VOMMA_RPC_MAX_AGE_SECONDS is “-1”, expected a whole number from 0 to 31536000",
+            "VOMMA_RPC_CLIENT_PING_WITHOUT_CALLS is “maybe”, expected one of no, yes", "--help",
         ] {
             #expect(end.output.contains(text), "\(text) is not in \(end.output)")
         }
@@ -70,6 +75,25 @@ struct ServiceProcessTests {
             call.status == 1
                 && call.output == "INVALID_ARGUMENT: strikes is empty\n"
                     + #"{"@type":"type.googleapis.com/google.rpc.BadRequest","# + detail + "\n", "\(call.output)")
+        service.closeInput()
+        #expect(await service.end().exitCode == 0)
+    }
+
+    @Test("a limit that is set by its variable is what a client meets", arguments: [nil, "1024"])
+    func limit(maxMessageByteCount: String?) async throws {
+        let service = try ServiceUnderTest(
+            Self.service, environment: maxMessageByteCount.map { ["VOMMA_RPC_MAX_MESSAGE_BYTES": $0] } ?? [:])
+        let strikes = [String](repeating: "100", count: 500).joined(separator: ",")
+        let call = try await ChildProcess.run(
+            Bundle.main.bundleURL.appending(path: "vomma").path,
+            ["call", "127.0.0.1:\(try await service.port())", "HestonInverter/Price", #"{"strikes":[\#(strikes)]}"#],
+            environment: [:])
+        #expect(call.status == 1)
+        if maxMessageByteCount == nil {
+            #expect(call.output.hasPrefix("INVALID_ARGUMENT: parameters"), "\(call.output)")
+        } else {
+            #expect(call.output.hasPrefix("RESOURCE_EXHAUSTED") && call.output.contains("1024"), "\(call.output)")
+        }
         service.closeInput()
         #expect(await service.end().exitCode == 0)
     }

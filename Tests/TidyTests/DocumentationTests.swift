@@ -12,7 +12,8 @@ import Testing
         var names: Set<String> = []
         for file in SourceTree.shipped {
             let code = file.code.map(\.text).joined(separator: "\n")
-            for match in code.matches(of: /settings\.(?:string|int|choice|path|address(?:es)?)\(\s*"([a-z.]+)"/) {
+            for match in code.matches(of: /(?:settings\.(?:string|int|choice|path|address(?:es)?)|RPCLimit)\(\s*"([a-z.]+)"/)
+            {
                 names.insert("VOMMA_" + match.1.uppercased().replacing(".", with: "_"))
             }
             names.formUnion(variables(in: code))
