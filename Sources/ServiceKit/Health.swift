@@ -44,7 +44,9 @@ public final class Health: HealthService {
         guard first != .notServing else { return }
         await waitUntilStopped()
         try Task.checkCancellation()
-        try await responses.write(HealthCheckResponse(status: status(of: request.service)))
+        // An unknown service stays one: the end of the call is all that its watcher learns.
+        let last = status(of: request.service)
+        if last != first { try await responses.write(HealthCheckResponse(status: last)) }
     }
 
     private func waitUntilStopped() async {

@@ -33,8 +33,13 @@ public struct Reflection: ReflectionServerReflectionService {
             answer = files(FileDescriptors.file(named: name), or: "no file “\(name)”")
         case .fileContainingSymbol(let symbol):
             answer = files(FileDescriptors.file(containing: symbol), or: "no symbol “\(symbol)”")
-        case .fileContainingExtension, .allExtensionNumbersOfType:
+        case .fileContainingExtension:
             answer = Self.failure(.notFound, "there are no extensions")
+        case .allExtensionNumbersOfType(let type):
+            answer =
+                FileDescriptors.file(containing: type)?.messages.contains(type) == true
+                ? .allExtensionNumbersResponse(ReflectionExtensionNumberResponse(baseTypeName: type))
+                : Self.failure(.notFound, "no message “\(type)”")
         case nil:
             answer = Self.failure(.invalidArgument, "the request asks for nothing")
         }

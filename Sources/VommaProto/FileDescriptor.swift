@@ -20,6 +20,35 @@ public struct FileDescriptor: Sendable {
     /// The full names of all it declares: messages, enums, services and methods. Made anew at each call.
     public var symbols: [String] { symbolLines.split(separator: "\n").map(String.init) }
 
+    /// The full names of its messages, those inside others too. Made anew at each call.
+    public var messages: [String] {
+        let bytes = serializedBytes
+        var found: [String] = []
+        unsafe bytes.withUnsafeBytes { unsafe Self.collect(from: $0, 0..<$0.count, isFile: true, within: "", &found) }
+        return found
+    }
+
+    /// Adds the names of a DescriptorProto (name 1, nested_type 3) and of those inside it, or of a FileDescriptorProto
+    /// (package 2, message_type 4).
+    private static func collect(
+        from bytes: UnsafeRawBufferPointer, _ range: Range<Int>, isFile: Bool, within scope: String,
+        _ found: inout [String]
+    ) {
+        var name = ""
+        var inner: [Range<Int>] = []
+        var fields = unsafe WireFields(bytes, range)
+        while let field = try? fields.next(groupDepth: 0) {
+            switch field.number {
+            case isFile ? 2 : 1: name = unsafe String(decoding: bytes[field.content], as: UTF8.self)
+            case isFile ? 4 : 3: inner.append(field.content)
+            default: break
+            }
+        }
+        let full = scope.isEmpty ? name : scope + "." + name
+        if !isFile { found.append(full) }
+        for range in inner { unsafe collect(from: bytes, range, isFile: false, within: full, &found) }
+    }
+
     /// The serialized google.protobuf.FileDescriptorProto, without comments. Made anew at each call.
     public var serializedBytes: [UInt8] {
         var result: [UInt8] = []

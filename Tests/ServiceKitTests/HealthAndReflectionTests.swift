@@ -47,12 +47,9 @@ private func expect(
                 try await expect(status, from: &iterators[index])
             }
             health.stopServing()
-            for (index, status) in [HealthCheckResponse.ServingStatus.notServing, .notServing, .serviceUnknown]
-                .enumerated()
-            {
-                try await expect(status, from: &iterators[index])
-                try await expect(nil, from: &iterators[index])
-            }
+            for index in [0, 1] { try await expect(.notServing, from: &iterators[index]) }
+            // That a service is unknown is told once.
+            for index in iterators.indices { try await expect(nil, from: &iterators[index]) }
             // A process that drains already: one answer is enough, there will be no other.
             var late = client.watch(HealthCheckRequest()).makeAsyncIterator()
             try await expect(.notServing, from: &late)
@@ -131,7 +128,8 @@ private func expect(
                 .fileContainingSymbol("vomma.v1.HestonInverter.Price"),
                 .fileContainingSymbol("vomma.v1.HestonParameters"), .fileContainingSymbol("vomma.v1.InversionMethod"),
                 .fileContainingSymbol("vomma.v1.Nothing"), .fileContainingSymbol(""),
-                .allExtensionNumbersOfType("vomma.v1.Surface"), .listServices(""),
+                .fileContainingExtension(.init(containingType: "vomma.v1.Surface", extensionNumber: 100)),
+                .listServices(""),
             ]
             let answers = try await Self.ask(questions, isAlpha: isAlpha, on: channel)
             try #require(answers.count == questions.count)
@@ -155,6 +153,34 @@ private func expect(
                     continue
                 }
                 #expect(error.errorCode == 5 && !error.errorMessage.isEmpty, "\(questions[index])")
+            }
+        }
+    }
+
+    @Test(
+        "messages have no extensions; what is no message is an error response", arguments: [false, true])
+    func extensionNumbers(isAlpha: Bool) async throws {
+        try await withServer(Self.services()) { _, channel in
+            // The last is declared inside another message.
+            let messages = [
+                "vomma.v1.Surface", "grpc.health.v1.HealthCheckResponse", "google.rpc.BadRequest.FieldViolation",
+            ]
+            let others = [
+                "vomma.v1.Nothing", "", "vomma.v1", "vomma.v1.HestonInverter", "vomma.v1.HestonInverter.Price",
+                "grpc.health.v1.HealthCheckResponse.ServingStatus",
+            ]
+            let answers = try await Self.ask(
+                (messages + others).map { .allExtensionNumbersOfType($0) }, isAlpha: isAlpha, on: channel)
+            try #require(answers.count == messages.count + others.count)
+            for (type, answer) in zip(messages, answers) {
+                #expect(answer == .allExtensionNumbersResponse(.init(baseTypeName: type)))
+            }
+            for (type, answer) in zip(others, answers.dropFirst(messages.count)) {
+                guard case .errorResponse(let error) = answer else {
+                    Issue.record("\(type): \(String(describing: answer))")
+                    continue
+                }
+                #expect(error.errorCode == 5 && error.errorMessage == "no message “\(type)”")
             }
         }
     }
