@@ -7,7 +7,8 @@ JOBS ?= $(shell nproc)
 SERVICES := market-gateway feature-service heston-inverter-service regime-sentiment-service policy-service \
             execution-service trainer
 PACKAGES := libnghttp2-dev libprotobuf-c-dev libopenblas-dev libpq-dev zlib1g-dev openssl \
-            postgresql postgresql-client protobuf-compiler protobuf-c-compiler python3-grpcio python3-protobuf python3-venv
+            postgresql postgresql-client protobuf-compiler protobuf-c-compiler python3-grpcio python3-protobuf python3-venv \
+            gcc valgrind
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib -j $(JOBS)
 
@@ -45,12 +46,16 @@ else
 	$(SWIFT) test --skip-build --skip '^(IntegrationTests|PeerTests)\.'
 	$(SWIFT) test --skip-build --no-parallel --filter '^PeerTests\.'
 	$(SWIFT) test --skip-build --filter '^IntegrationTests\.'
-	$(MAKE) compose-test
+	$(MAKE) compose-test instructions
 endif
 
 ## make compose-test     the containers for real: built, started, crashed, compared; skipped where no engine can run
 compose-test: build
 	docker/compose-test.sh .build/release
+
+## make instructions     what a call costs the server, counted by callgrind; fails when it has grown
+instructions: deps
+	SWIFT='$(SWIFT)' benchmarks/rpc/instructions.sh --gate
 
 ## make bench            every benchmark (see benchmarks/README.md)
 bench: build

@@ -79,6 +79,7 @@ let package = Package(
     targets: [
         // C libraries: a module map and a shim each.
         .systemLibrary(name: "CLibPQ"),
+        .systemLibrary(name: "CMalloc"),
         .systemLibrary(name: "CNGHTTP2"),
         .systemLibrary(name: "COpenBLAS"),
         .systemLibrary(name: "CProtobufC"),
@@ -107,7 +108,11 @@ let package = Package(
         module("ChildProcesses", ["CSpawn", nioLocks]),
         module("Telemetry", [metrics, nio, nioPosix, nioLocks, nioHTTP1, logging]),
         module(
-            "RPC", ["CNGHTTP2", "Compression", "Telemetry", metrics, nio, nioPosix, nioLocks, nioSSL, nioTLS, logging]),
+            "RPC",
+            [
+                "CMalloc", "CNGHTTP2", "Compression", "Telemetry", metrics, nio, nioPosix, nioLocks, nioSSL, nioTLS,
+                logging,
+            ]),
         module("VommaProto", ["CProtobufC", "CVommaProto", "RPC"]),
         .executableTarget(
             name: "protoc-gen-vomma", dependencies: [protobuf, protobufPlugin], swiftSettings: strict),

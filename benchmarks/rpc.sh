@@ -32,7 +32,7 @@ case " $peers " in *" cpp "*)
         (cd proto && protoc -I . --cpp_out="../$folder/cpp" --grpc_out="../$folder/cpp" \
             --plugin=protoc-gen-grpc="$(command -v grpc_cpp_plugin)" vomma/testing/v1/load.proto)
         g++ -O2 -std=c++17 -I"$folder/cpp" -o "$folder/cpp/server" benchmarks/rpc/grpc-cpp/server.cc \
-            "$folder"/cpp/vomma/testing/v1/*.cc -lgrpc++ -lgrpc -lgpr -lprotobuf
+            "$folder"/cpp/vomma/testing/v1/*.cc -lgrpc++ -lgrpc -lgpr -lprotobuf -labsl_synchronization
     fi
     servers+=("cpp=$folder/cpp/server")
     ;;

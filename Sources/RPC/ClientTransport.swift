@@ -278,6 +278,7 @@ final class ClientTransport: @unchecked Sendable {
             .connectTimeout(TimeAmount(configuration.connectTimeout))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.maxMessagesPerRead, value: 8)
+            .channelOption(.recvAllocator, value: HTTP2Connection.readBuffers)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard self.links[number] === link else { throw ChannelError.alreadyClosed }

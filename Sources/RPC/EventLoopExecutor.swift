@@ -3,12 +3,26 @@ internal import NIOCore
 /// Runs Swift tasks on one event loop: a handler with it as its preference never changes threads by itself.
 final class EventLoopExecutor: TaskExecutor {
     private let loop: any EventLoop
+    /// Read and written on the loop only.
+    private nonisolated(unsafe) var runsNextJobAtOnce = false
 
     init(_ loop: any EventLoop) { self.loop = loop }
 
+    /// The next task made with this preference, by the caller and on the loop, begins at once: it has run as far as it
+    /// can without waiting when its maker goes on.
+    func runNextJobAtOnce() {
+        loop.preconditionInEventLoop()
+        unsafe runsNextJobAtOnce = true
+    }
+
     func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
-        loop.execute { unsafe job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+        if loop.inEventLoop, unsafe runsNextJobAtOnce {
+            unsafe runsNextJobAtOnce = false
+            unsafe job.runSynchronously(on: asUnownedTaskExecutor())
+        } else {
+            loop.execute { unsafe job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+        }
     }
 }
 

@@ -12,6 +12,8 @@ class HTTP2Connection: ChannelInboundHandler {
 
     /// Bytes produced at once before they are given to the socket.
     private static let outputByteCount = 256 << 10
+    /// Reads grow with what comes: large messages take a quarter of the system calls that NIO's own limit makes them.
+    static let readBuffers = AdaptiveRecvByteBufferAllocator(minimum: 64, initial: 2048, maximum: 256 << 10)
 
     let session: HTTP2Session
     let loop: any EventLoop

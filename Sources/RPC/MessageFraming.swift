@@ -64,6 +64,9 @@ struct Deframer {
             }
         }
         let take = unsafe min(remaining, input.count)
+        // In steps of eight times what has come: a message of a megabyte is moved once or twice on its way.
+        let come = body.count + take
+        if come > body.capacity { body.reserveCapacity(min(body.count + remaining, 8 * come)) }
         unsafe body.append(contentsOf: UnsafeRawBufferPointer(rebasing: input.prefix(take)))
         unsafe input.removeFirst(take)
         remaining -= take

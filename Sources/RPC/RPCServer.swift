@@ -96,6 +96,7 @@ public final class RPCServer: Sendable {
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 8)
+            .childChannelOption(.recvAllocator, value: HTTP2Connection.readBuffers)
             .childChannelInitializer { channel in
                 guard let tls = environment.configuration.tls else {
                     return channel.eventLoop.makeCompletedFuture {

@@ -145,32 +145,31 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         guard !hasStarted, phase != .finished, let connection else { return }
         hasStarted = true
         server.handlers.started()
-        let started =
-            switch method.execution ?? server.configuration.execution {
-            case .eventLoop: Task.immediate(executorPreference: connection.executor) { await runHandler() }
-            case .sharedPool: Task { await runHandler() }
+        var executor: EventLoopExecutor?
+        if (method.execution ?? server.configuration.execution) == .eventLoop {
+            executor = connection.executor
+            connection.executor.runNextJobAtOnce()
+        }
+        let started = Task(executorPreference: executor) { [self] in
+            let status: RPCStatus
+            var response: [UInt8]?
+            do {
+                response = try await CallContext.$current.withValue(context) { try await method.handle(self) }
+                status = .ok
+            } catch {
+                status = Self.status(of: error, path: method.path, server.log)
             }
+            if loop.inEventLoop {
+                handlerReturned(status, response)
+            } else {
+                loop.execute { [response] in self.handlerReturned(status, response) }
+            }
+            server.handlers.finished()
+        }
         // A handler that never suspended is done already; one that was ended meanwhile has missed its cancellation.
         guard !hasReturned else { return }
         task = started
         if phase == .finished { started.cancel() }
-    }
-
-    private func runHandler() async {
-        let status: RPCStatus
-        var response: [UInt8]?
-        do {
-            response = try await CallContext.$current.withValue(context) { try await method.handle(self) }
-            status = .ok
-        } catch {
-            status = Self.status(of: error, path: method.path, server.log)
-        }
-        if loop.inEventLoop {
-            handlerReturned(status, response)
-        } else {
-            loop.execute { [response] in self.handlerReturned(status, response) }
-        }
-        server.handlers.finished()
     }
 
     /// `response` is the one message of a call that has one.

@@ -4,7 +4,7 @@ import Testing
 @Suite struct ModuleTests {
     /// The one module that knows each C library.
     private static let owners = [
-        "CLibPQ": "Storage", "CNGHTTP2": "RPC", "COpenBLAS": "Kernels", "CProtobufC": "VommaProto",
+        "CLibPQ": "Storage", "CMalloc": "RPC", "CNGHTTP2": "RPC", "COpenBLAS": "Kernels", "CProtobufC": "VommaProto",
         "CSpawn": "ChildProcesses", "CVommaProto": "VommaProto", "CZlib": "Compression",
     ]
 

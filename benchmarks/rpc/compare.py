@@ -34,7 +34,10 @@ class Server:
     def __init__(self, command):
         self.process = subprocess.Popen(["taskset", "-c", "0", command], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        self.port = re.search(r"listening port=(\d+)", line).group(1)
+        found = re.search(r"listening port=(\d+)", line)
+        if not found:
+            sys.exit(f"{command} did not say on which port it listens: {line!r}")
+        self.port = found.group(1)
 
     def resident(self):
         with open(f"/proc/{self.process.pid}/status") as status:

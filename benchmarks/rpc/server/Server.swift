@@ -20,6 +20,7 @@ struct Load: TestingLoadService {
 /// Serves on a free port of loopback, on one thread, with all that a service has on, and prints `listening port=…`.
 @main struct Server {
     static func main() {
+        FreedMemory.keep()
         // Detached: what the first thread starts would else wait for it.
         Task.detached {
             do {
