@@ -12,7 +12,7 @@ PACKAGES := libnghttp2-dev libprotobuf-c-dev libopenblas-dev libpq-dev zlib1g-de
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib -j $(JOBS)
 
-.PHONY: help deps build test compose-test run bench proto attack soak fuzz clean
+.PHONY: help deps build test compose-test instructions run bench proto attack soak fuzz clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
