@@ -1,7 +1,7 @@
 // What gRPC says in header blocks: the request's head, the response's head and trailers. Pure functions and values.
 
 /// The head of a request, as a server sees it.
-struct RequestHead {
+struct RequestHead: ~Copyable {
     var path: ArraySlice<UInt8> = []
     var timeout: Duration?
     var metadata = Metadata()
