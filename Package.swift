@@ -24,6 +24,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let protobufPlugin: Target.Dependency = .product(name: "SwiftProtobufPluginLibrary", package: "swift-protobuf")
@@ -69,6 +70,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -125,8 +127,8 @@ let package = Package(
         module(
             "ServiceKit",
             [
-                "Kernels", "MarketData", "RPC", "Storage", "Telemetry", "VommaProto", configuration, deque, lifecycle,
-                logging, metrics, signals,
+                "Kernels", "MarketData", "RPC", "Storage", "Telemetry", "VommaProto", configuration, crypto, deque,
+                lifecycle, logging, metrics, signals,
             ]),
         module("LocalStack", ["ChildProcesses", "RPC", "ServiceKit", "Storage", "VommaProto", logging]),
         module("TestKit", ["ChildProcesses", "Storage", logging]),

@@ -25,5 +25,12 @@ public struct Address: Sendable, Hashable, CustomStringConvertible {
         self.port = port
     }
 
+    /// Whether it is this machine, so that nothing sent there goes over a network.
+    public var isLoopback: Bool {
+        let numbers = host.split(separator: ".", omittingEmptySubsequences: false)
+        return host.lowercased() == "localhost" || host == "::1"
+            || numbers.count == 4 && numbers[0] == "127" && numbers.allSatisfy { UInt8($0) != nil }
+    }
+
     public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }

@@ -1,5 +1,10 @@
 public import Logging
 
+/// Who calls, by the name that an interceptor knows the caller under; absent where none does.
+public enum CallerName: CallContextKey {
+    public typealias Value = String
+}
+
 /// Logs each call at debug, and at warning those that end with a bug of this side: INTERNAL, UNKNOWN, DATA_LOSS.
 ///
 /// Metadata is not logged, neither keys nor values: it may hold secrets. A status's message is: it is made for callers.
@@ -29,6 +34,7 @@ public struct ServerLogging: ServerInterceptor, ServerCallHooks {
             "responses": "\(summary.traffic.responseCount)",
         ]
         if !status.message.isEmpty { metadata["message"] = "\(status.message)" }
+        if let caller = context[CallerName.self] { metadata["caller"] = "\(caller)" }
         if let trace = context.trace {
             metadata["trace"] = "\(trace.traceIDText)"
             metadata["span"] = "\(trace.spanIDText)"

@@ -14,6 +14,8 @@ struct CommonSettings {
     /// `nil`: metrics are kept by nobody.
     var metricsPort: Int?
     var peers: PeerSettings
+    /// Whom the server lets in; `nil`: everybody.
+    var tokens: WatchedFile<AcceptedTokens>?
     /// Where the server listens, and its limits.
     var server: RPCServerConfiguration
 
@@ -29,6 +31,17 @@ struct CommonSettings {
             "port of the metrics, GET /metrics; 0 takes a free one, -1 serves none")
         metricsPort = metrics < 0 ? nil : metrics
         peers = PeerSettings(&settings)
+        let tokensFile = settings.path(
+            "tokens.file", "file with the names and SHA-256 of the tokens that callers have to show one of")
+        if let tokensFile {
+            do throws(TokenFileError) {
+                tokens = try WatchedFile(tokensFile) { text, path throws(TokenFileError) in
+                    try AcceptedTokens(text, path: path)
+                }
+            } catch {
+                settings.fault("VOMMA_TOKENS_FILE: \(error)")
+            }
+        }
         server = RPCLimit.defaults
         (server.host, server.port) = (host, port)
         RPCLimit.read(&settings, into: &server)

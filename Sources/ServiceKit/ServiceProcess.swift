@@ -67,6 +67,7 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         var settings = Settings()
         let common = CommonSettings(&settings, port: Definition.defaultPort, needsDatabase: Definition.needsDatabase)
         let definition = Definition(settings: &settings)
+        if let fault = common.peers.tokenFault(for: settings.peerAddresses) { settings.fault(fault) }
         if arguments.contains("--help") || arguments.contains("-h") {
             print(help(settings.descriptions))
             exit(0)
@@ -114,6 +115,16 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         configuration.tls = common.peers.tls.flatMap { $0.canServe ? $0 : nil }
         configuration.compression = common.peers.compression
         configuration.interceptors = [ServerTracing(), ServerLogging(log)]
+        if let tokens = common.tokens {
+            configuration.interceptors.append(TokenAuthentication(tokens: tokens))
+            if configuration.tls == nil, !Address(host: common.host, port: common.port).isLoopback {
+                log.warning("callers show their tokens in plain text: set VOMMA_TLS_CERTIFICATE and VOMMA_TLS_KEY")
+            }
+        }
+        var rereads: [@Sendable () -> Void] = []
+        if let tokens = common.tokens { rereads.append { tokens.reread(log) } }
+        if let token = common.peers.token { rereads.append { token.reread(log) } }
+        if !rereads.isEmpty { services.append(.init(service: FileWatch(rereads: rereads))) }
         if let registry, let port = common.metricsPort {
             ProcessMetrics.register(in: registry, service: Definition.name)
             configuration.interceptors.insert(ServerMetrics(registry), at: 0)

@@ -23,6 +23,8 @@ public struct Settings {
     private let reader: ConfigReader
     public private(set) var descriptions: [SettingDescription] = []
     public private(set) var faults: [String] = []
+    /// All addresses read so far, of every key.
+    public private(set) var peerAddresses: [Address] = []
 
     /// The process's own environment.
     public init() { reader = ConfigReader(provider: EnvironmentVariablesProvider()).scoped(to: "vomma") }
@@ -82,11 +84,13 @@ public struct Settings {
 
     /// A peer's addresses, `host:port`, or several of them with commas in between.
     public mutating func addresses(_ key: String, default value: Address?, _ meaning: String) -> [Address] {
-        read(
+        let found = read(
             key, value.map { AddressList(addresses: [$0]) }, meaning, secret: false,
             expecting: "host:port, or several separated by commas", fallback: AddressList(addresses: []),
             parse: AddressList.init
         ).addresses
+        peerAddresses += found
+        return found
     }
 
     /// A file's path; `nil` when the key is not set.

@@ -53,9 +53,12 @@ let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
 /// Runs a server of these services on loopback, and a channel to it, around the body.
 func withServer(
-    _ services: [any RPCService], _ body: @escaping @Sendable (RPCServer, RPCChannel) async throws -> Void
+    _ services: [any RPCService], interceptors: [any ServerInterceptor] = [],
+    _ body: @escaping @Sendable (RPCServer, RPCChannel) async throws -> Void
 ) async throws {
-    let server = RPCServer(RPCServerConfiguration(), services: services, log: quiet)
+    var configuration = RPCServerConfiguration()
+    configuration.interceptors = interceptors
+    let server = RPCServer(configuration, services: services, log: quiet)
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await server.run() }
         let channel = RPCChannel(host: "127.0.0.1", port: try await server.boundPort, log: quiet)

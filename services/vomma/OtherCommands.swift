@@ -26,7 +26,8 @@ struct StackOptions: ParsableArguments {
     func channel(_ name: ServiceName) throws -> RPCChannel {
         var log = Logger(label: "vomma") { StreamLogHandler.standardError(label: $0) }
         log.logLevel = .error
-        return try PeerSettings.process().channel(to: addresses(name), log: log)
+        let addresses = addresses(name)
+        return try PeerSettings.process(calling: addresses).channel(to: addresses, log: log)
     }
 
     func pool() throws -> ConnectionPool {
@@ -43,10 +44,11 @@ struct StackOptions: ParsableArguments {
 }
 
 extension PeerSettings {
-    /// This process's own, from its environment.
-    static func process() throws -> PeerSettings {
+    /// This process's own, from its environment, for calls to these addresses.
+    static func process(calling addresses: [RPC.Address] = []) throws -> PeerSettings {
         var settings = Settings()
         let peers = PeerSettings(&settings)
+        if let fault = peers.tokenFault(for: addresses) { settings.fault(fault) }
         do { try settings.validate() } catch { throw ValidationError("\(error)") }
         return peers
     }

@@ -18,14 +18,15 @@ struct StatusCommand: AsyncParsableCommand {
     var address: String?
 
     func run() async throws {
-        let peers = try PeerSettings.process()
         if let address {
             guard let parsed = Address(address) else { throw ValidationError("--address is host:port") }
+            let peers = try PeerSettings.process(calling: [parsed])
             let (isServing, words) = await Self.health([parsed], peers)
             print(words)
             if !isServing { throw ExitCode(1) }
             return
         }
+        let peers = try PeerSettings.process(calling: ServiceName.allCases.flatMap(stack.addresses))
         var isAllServing = true
         for name in ServiceName.allCases {
             let addresses = stack.addresses(name)
