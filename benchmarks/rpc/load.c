@@ -6,7 +6,8 @@
 //
 //   load echo  PORT PID CONNECTIONS STREAMS CALLS BYTES    unary calls, so many at a time on each connection
 //   load flow  PORT PID MESSAGES BYTES                     one server-streaming call, read as fast as it comes
-//   load stall PORT PID MESSAGES BYTES SECONDS             the same, but nothing is read for so long
+//   load stall PORT PID MESSAGES BYTES SECONDS             the same, but nothing is taken for so long: frames are read,
+//                                                          for PINGs want answers, but no window is opened
 //
 // Prints one line of key=value.
 #define _GNU_SOURCE
@@ -57,6 +58,7 @@ static uint32_t trace_offset;  // of the trace id's digits in next_head, from it
 static long call_limit, started, finished, faults;
 static size_t received;
 static int epoll_fd, streams;
+static bool is_stalled;
 
 static void fail(const char *what) {
     fprintf(stderr, "load: %s (%s)\n", what, errno ? strerror(errno) : "no errno");
@@ -152,7 +154,7 @@ static void make_heads(int port, const char *path) {
     add_field(&first_head, 31, "", "application/grpc");
     add_field(&first_head, 58, "", "vomma-load/1");
     add_field(&first_head, 0, "grpc-accept-encoding", "identity, deflate, gzip");
-    add_field(&first_head, 0, "grpc-timeout", "29S");
+    add_field(&first_head, 0, "grpc-timeout", "300S");
     add_field(&first_head, 0, "x-tenant-id", "team-blue");
     add(&next_head, known, 2);
     for (int index = 69; index >= 62; index--) add_byte(&next_head, 0x80 | index);
@@ -263,6 +265,17 @@ static void frame(struct connection *c, int type, int flags, uint32_t id, const 
     }
 }
 
+static void give_credit(struct connection *c) {
+    // Unary calls have a whole 2 GiB; a streaming call keeps to a window that asks for back-pressure.
+    uint32_t threshold = c->flow_id ? 32 << 10 : 256 << 20;
+    if (c->credit >= threshold) {
+        put_head(c, 4, WINDOW_UPDATE, 0, 0);
+        put_word(c, c->credit);
+        if (c->flow_id) put_head(c, 4, WINDOW_UPDATE, 0, c->flow_id), put_word(c, c->credit);
+        c->credit = 0;
+    }
+}
+
 static void receive(struct connection *c) {
     ssize_t count = recv(c->fd, c->in + c->in_count, IN_SIZE - c->in_count, 0);
     if (count < 0 && errno == EAGAIN) return;
@@ -278,14 +291,7 @@ static void receive(struct connection *c) {
     }
     c->in_count -= offset;
     memmove(c->in, c->in + offset, c->in_count);
-    // Unary calls have a whole 2 GiB; a streaming call keeps to a window that asks for back-pressure.
-    uint32_t threshold = c->flow_id ? 32 << 10 : 256 << 20;
-    if (c->credit >= threshold) {
-        put_head(c, 4, WINDOW_UPDATE, 0, 0);
-        put_word(c, c->credit);
-        if (c->flow_id) put_head(c, 4, WINDOW_UPDATE, 0, c->flow_id), put_word(c, c->credit);
-        c->credit = 0;
-    }
+    if (!is_stalled) give_credit(c);
 }
 
 static void open_connection(struct connection *c, int port, uint32_t stream_window, uint32_t window) {
@@ -409,12 +415,16 @@ static void flow(int port, int pid, long messages, size_t byte_count, int stall_
     if (stall_seconds) {
         streams = 1;
         call_limit = 1;
+        is_stalled = true;
         fill(&c), flush(&c);
         for (int i = 0; i < 10 * stall_seconds; i++) {
             usleep(100000);
+            receive(&c), flush(&c);
             long resident = memory(pid, "VmRSS:");
             if (resident > highest) highest = resident;
         }
+        is_stalled = false;
+        give_credit(&c), flush(&c);
     }
     uint64_t cpu = cpu_time(pid), begin = now();
     streams = 1;
