@@ -74,8 +74,9 @@ public struct HTTP2Configuration: Sendable {
     /// Flow-control window of the connection, bytes. Data is credited on arrival, so that one slow stream does not stop
     /// the others. At least 65,535. Default 2 MiB.
     public var connectionWindowByteCount = 2 << 20
-    /// Streams that the peer may have open at once; further ones are refused. Default 1,024.
-    public var maxConcurrentStreamCount = 1024
+    /// Streams that the peer may have open at once; further ones are refused. Default 128. nghttp2 also remembers as
+    /// many that are over, at some 350 bytes each, to tell a late frame from a wrong one.
+    public var maxConcurrentStreamCount = 128
     /// Size of one header block as HPACK counts it (names, values, and 32 a field). Default 16 KiB.
     public var maxHeaderListByteCount = 16 << 10
     /// Unsent bytes of one stream above which its writer is suspended, until half of them are sent. Default 64 KiB.
