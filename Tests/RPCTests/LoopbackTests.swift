@@ -175,14 +175,27 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
             await arrived.reached(1000)
             return request
         }
-        try await withServer([method]) { _, channel in
-            let answers = try await withThrowingTaskGroup(of: Int.self) { group in
-                for number in 0..<1000 {
-                    group.addTask { try await (channel.unary("/test.Service/Meet", Blob(number)) as Blob).number }
-                }
-                return try await group.reduce(into: Set<Int>()) { $0.insert($1) }
-            }
+        try await withServer([method], configure: { $0.http2.maxConcurrentStreamCount = 1000 }) { _, channel in
+            let answers = try await answers(channel, "/test.Service/Meet")
             #expect(answers == Set(0..<1000))
+        }
+    }
+
+    @Test("More calls than a connection may have at once: the others wait for their turn")
+    func moreThanStreams() async throws {
+        try await withServer([echo], configure: { $0.http2.maxConcurrentStreamCount = 7 }) { _, channel in
+            let answers = try await answers(channel, "/test.Service/Echo")
+            #expect(answers == Set(0..<1000))
+        }
+    }
+
+    /// Of a thousand calls, all begun at once.
+    private func answers(_ channel: RPCChannel, _ path: String) async throws -> Set<Int> {
+        try await withThrowingTaskGroup(of: Int.self) { group in
+            for number in 0..<1000 {
+                group.addTask { try await (channel.unary(path, Blob(number)) as Blob).number }
+            }
+            return try await group.reduce(into: Set<Int>()) { $0.insert($1) }
         }
     }
 
