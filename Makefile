@@ -70,7 +70,7 @@ attack: deps
 	$(RELEASE) --product rpc-testbed
 	.build/release/rpc-testbed attack $(ARGS)
 
-## make soak             1,000 connections with 10 calls a second each, for a minute
+## make soak             1,000 connections with 10 calls a second each, for a minute after one to warm up
 soak: deps
 	$(RELEASE) --product rpc-testbed
 	.build/release/rpc-testbed soak $(ARGS)

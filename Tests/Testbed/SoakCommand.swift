@@ -11,8 +11,10 @@ struct SoakCommand: AsyncParsableCommand {
     var connections = 1000
     @Option(help: "Calls a second on each.")
     var rate = 10
-    @Option(help: "How long.")
+    @Option(help: "How long memory is watched.")
     var seconds = 60
+    @Option(help: "How long before that: what a connection remembers of its streams fills, and pools find their sizes.")
+    var warmUp = 60
 
     func run() async throws {
         let victim = try await Victim([])
@@ -20,18 +22,18 @@ struct SoakCommand: AsyncParsableCommand {
         let load = try ChildProcess(
             Victim.executable,
             ["load", "--port", "\(victim.port)", "--connections", "\(connections)", "--rate", "\(rate)", "--seconds",
-                "\(seconds)"],
+                "\(warmUp + seconds)"],
             output: .collected)
         _ = await load.line { $0.hasPrefix("connected") }
         var samples: [Int] = []
-        for second in 0..<seconds {
+        try await Task.sleep(for: .seconds(warmUp))
+        for _ in 0..<seconds {
             try await Task.sleep(for: .seconds(1))
-            // The first quarter warms up: by then each connection has had as many streams as are remembered.
-            if second >= seconds / 4 { samples.append(victim.memory("VmRSS")) }
+            samples.append(victim.memory("VmRSS"))
         }
         let code = await load.end()
         let (isGood, text) = await victim.end()
-        print("soak: \(connections) connections × \(rate) calls/s, \(seconds) s")
+        print("soak: \(connections) connections × \(rate) calls/s, \(seconds) s after \(warmUp) s")
         print("soak: " + (load.text.split(separator: "\n").last.map(String.init) ?? "the load said nothing"))
         let (least, most) = (samples.min() ?? 0, samples.max() ?? 0)
         let half = samples.count / 2
