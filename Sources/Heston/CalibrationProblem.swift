@@ -4,7 +4,7 @@ internal import Kernels
 struct CalibrationProblem {
     private struct Slice {
         var tau: Double
-        var logMoneyness: [Double]
+        var strikes: Strikes
         /// Positions in the arrays below.
         var first: Int
     }
@@ -15,7 +15,10 @@ struct CalibrationProblem {
         var k: Double
         var tau: Double
         var volatility: Double
-        var weight: Double
+        var rootWeight: Double
+        /// e^(−k/2).
+        var inverseScale: Double
+        var inverseRootTau: Double
         /// Undiscounted out-of-the-money price as a fraction of the forward, and its derivative by volatility.
         var price: Double
         var vega: Double
@@ -32,6 +35,10 @@ struct CalibrationProblem {
     private var residuals: [Double]
     /// `[targets × 5]`.
     private var jacobian: [Double]
+    /// The model's, out of the money, as fractions of the forward.
+    private var prices: [Double]
+    /// Four targets each.
+    private var volatilities: [NormalisedBlack.Problems]
 
     /// A time value below this many tolerances leaves fewer than three digits for a volatility.
     private static let informationFloor = 1000.0
@@ -62,65 +69,95 @@ struct CalibrationProblem {
             statuses.append(.fitted)
             usable.append(
                 Target(
-                    quote: index, k: k, tau: quote.tau, volatility: quote.impliedVolatility, weight: quote.weight,
-                    price: price, vega: scale * NormalisedBlack.vega(-abs(k), total) * quote.tau.squareRoot()))
+                    quote: index, k: k, tau: quote.tau, volatility: quote.impliedVolatility,
+                    rootWeight: quote.weight.squareRoot(), inverseScale: 1 / scale,
+                    inverseRootTau: 1 / quote.tau.squareRoot(), price: price,
+                    vega: scale * NormalisedBlack.vega(-abs(k), total) * quote.tau.squareRoot()))
         }
         usable.sort { ($0.tau, $0.quote) < ($1.tau, $1.quote) }
         targets = usable
         for (position, target) in usable.enumerated() {
             if slices.last?.tau == target.tau {
-                slices[slices.count - 1].logMoneyness.append(target.k)
+                slices[slices.count - 1].strikes.append(target.k)
             } else {
-                slices.append(Slice(tau: target.tau, logMoneyness: [target.k], first: position))
+                slices.append(Slice(tau: target.tau, strikes: Strikes(logMoneyness: [target.k]), first: position))
             }
         }
-        totalWeight = usable.reduce(0) { $0 + $1.weight }
+        totalWeight = usable.reduce(0) { $0 + $1.rootWeight * $1.rootWeight }
         residuals = [Double](repeating: 0, count: usable.count)
         jacobian = [Double](repeating: 0, count: 5 * usable.count)
+        prices = [Double](repeating: 0, count: usable.count)
+        // Whole pairs of fours; places without a target ask for what has no answer.
+        let empty = NormalisedBlack.Problems(magnitude: .zero, beta: .zero)
+        volatilities = .init(repeating: empty, count: (usable.count + 7) / 8 * 2)
+        for (position, target) in usable.enumerated() {
+            volatilities[position >> 2].magnitude[position & 3] = abs(target.k)
+        }
     }
 
     /// Half the weighted sum of squares at `parameters`, leaving residuals and Jacobian; `nil` where the pricer
     /// refuses.
     mutating func evaluate(_ parameters: HestonParameters) -> Double? {
         evaluations += 1
-        var cost = 0.0
         for slice in slices {
             do {
                 try engine.evaluate(
-                    parameters, tau: slice.tau, logMoneyness: slice.logMoneyness, accuracy: accuracy, order: .gradient
+                    parameters, tau: slice.tau, strikes: slice.strikes, accuracy: accuracy, order: .gradient
                 ) { index, value in
                     let position = slice.first + index
-                    let target = targets[position]
-                    let root = target.weight.squareRoot()
-                    let (difference, vega) = Self.difference(target, value, accuracy.tolerance)
-                    let scale = root / vega
-                    residuals[position] = root * difference
+                    prices[position] = value.outOfTheMoney
                     let g = value.gradient
-                    jacobian[5 * position] = scale * g.0
-                    jacobian[5 * position + 1] = scale * g.1
-                    jacobian[5 * position + 2] = scale * g.2
-                    jacobian[5 * position + 3] = scale * g.3
-                    jacobian[5 * position + 4] = scale * g.4
-                    cost += 0.5 * residuals[position] * residuals[position]
+                    jacobian[5 * position] = g.0
+                    jacobian[5 * position + 1] = g.1
+                    jacobian[5 * position + 2] = g.2
+                    jacobian[5 * position + 3] = g.3
+                    jacobian[5 * position + 4] = g.4
                 }
             } catch {
                 return nil
             }
         }
+        invert()
+        var cost = 0.0
+        for (position, target) in targets.enumerated() {
+            let (difference, vega) = difference(target, position)
+            let scale = target.rootWeight / vega
+            let residual = target.rootWeight * difference
+            residuals[position] = residual
+            for i in 0..<5 { jacobian[5 * position + i] *= scale }
+            cost += 0.5 * residual * residual
+        }
         return cost.isFinite ? cost : nil
     }
 
-    /// Model − market in volatility, and the vega that turns price derivatives into its own.
-    private static func difference(
-        _ target: Target, _ value: NormalisedValue, _ tolerance: Double
-    ) -> (Double, vega: Double) {
-        if value.outOfTheMoney > informationFloor * 0.1 * tolerance,
-            let total = NormalisedBlack.totalVolatility(outOfTheMoney: value.outOfTheMoney, logMoneyness: target.k)
-        {
-            let vega = exp(0.5 * target.k) * NormalisedBlack.vega(-abs(target.k), total) * target.tau.squareRoot()
-            if vega > 0 { return (total / target.tau.squareRoot() - target.volatility, vega) }
+    /// The total volatilities of `prices`.
+    private mutating func invert() {
+        for (position, target) in targets.enumerated() {
+            volatilities[position >> 2].beta[position & 3] = prices[position] * target.inverseScale
         }
-        return ((value.outOfTheMoney - target.price) / target.vega, target.vega)
+        for pair in stride(from: 0, to: volatilities.count, by: 2) {
+            var (first, second) = (volatilities[pair], volatilities[pair + 1])
+            NormalisedBlack.solve(&first, &second)
+            volatilities[pair].total = first.total
+            volatilities[pair + 1].total = second.total
+        }
+    }
+
+    /// The model's volatility at the last evaluation; `nil` where its price carries none.
+    private func modelVolatility(_ target: Target, _ position: Int) -> Double? {
+        guard prices[position] > Self.informationFloor * 0.1 * accuracy.tolerance else { return nil }
+        let total = volatilities[position >> 2].total[position & 3]
+        return total.isNaN ? nil : total * target.inverseRootTau
+    }
+
+    /// Model − market in volatility, and the vega that turns price derivatives into its own.
+    private func difference(_ target: Target, _ position: Int) -> (Double, vega: Double) {
+        if let volatility = modelVolatility(target, position) {
+            let total = volatility / target.inverseRootTau
+            let vega = NormalisedBlack.vega(-abs(target.k), total) / (target.inverseScale * target.inverseRootTau)
+            if vega > 0 { return (volatility - target.volatility, vega) }
+        }
+        return ((prices[position] - target.price) / target.vega, target.vega)
     }
 
     /// JᵀJ `[5 × 5]` and Jᵀr by the free numbers, from the last evaluation. `chain` is ∂parameter/∂free.
@@ -150,7 +187,7 @@ struct CalibrationProblem {
     /// Variance at the money at both ends, and the slope of volatility in k around it.
     func outline() -> (short: Double, long: Double, skew: Double) {
         func atTheMoney(_ slice: Slice) -> Double {
-            let range = targets[slice.first..<(slice.first + slice.logMoneyness.count)]
+            let range = targets[slice.first..<(slice.first + slice.strikes.count)]
             let nearest = range.min { abs($0.k) < abs($1.k) }
             let volatility = nearest?.volatility ?? 0.3
             return volatility * volatility
@@ -176,22 +213,17 @@ struct CalibrationProblem {
         var squares = 0.0
         var priceSquares = 0.0
         let n = Double(targets.count)
-        for (position, target) in targets.enumerated() {
-            let difference = residuals[position] / target.weight.squareRoot()
-            squares += difference * difference
-        }
         var answers = statuses.map { Calibration.Residual(status: $0, modelVolatility: nil, difference: nil) }
-        for slice in slices {
-            try engine.evaluate(
-                descent.parameters, tau: slice.tau, logMoneyness: slice.logMoneyness, accuracy: accuracy,
-                order: .price
-            ) { index, value in
-                let target = targets[slice.first + index]
-                let difference = value.outOfTheMoney - target.price
-                priceSquares += difference * difference
-            }
+        for (position, target) in targets.enumerated() {
+            let difference = residuals[position] / target.rootWeight
+            squares += difference * difference
+            let priceDifference = prices[position] - target.price
+            priceSquares += priceDifference * priceDifference
+            guard let volatility = modelVolatility(target, position) else { continue }
+            answers[target.quote].modelVolatility = volatility
+            answers[target.quote].difference = volatility - target.volatility
         }
-        modelVolatilities(descent.parameters, quotes, &answers)
+        unfittedVolatilities(descent.parameters, quotes, &answers)
         let (errors, condition) = uncertainty(descent)
         return Calibration(
             parameters: descent.parameters, volatilityRootMeanSquare: (squares / n).squareRoot(),
@@ -200,20 +232,20 @@ struct CalibrationProblem {
             standardErrors: errors, residuals: answers, fittedCount: targets.count)
     }
 
-    /// The model's volatility for every quote that has a place, fitted or not.
-    private mutating func modelVolatilities(
+    /// The model's volatility for every quote that has a place and was not fitted.
+    private mutating func unfittedVolatilities(
         _ parameters: HestonParameters, _ quotes: [CalibrationQuote], _ answers: inout [Calibration.Residual]
     ) {
         var byTau: [Double: [Int]] = [:]
         for (index, quote) in quotes.enumerated()
-        where quote.tau > 0 && quote.tau <= 50 && abs(quote.logMoneyness) <= 5 {
+        where statuses[index] != .fitted && quote.tau > 0 && quote.tau <= 50 && abs(quote.logMoneyness) <= 5 {
             byTau[quote.tau, default: []].append(index)
         }
         for (tau, indices) in byTau {
             // A maturity that only unused quotes have may be beyond the pricer: then they stay without an answer.
             try? engine.evaluate(
-                parameters, tau: tau, logMoneyness: indices.map { quotes[$0].logMoneyness }, accuracy: accuracy,
-                order: .price
+                parameters, tau: tau, strikes: Strikes(logMoneyness: indices.map { quotes[$0].logMoneyness }),
+                accuracy: accuracy, order: .price
             ) { position, value in
                 let quote = quotes[indices[position]]
                 guard value.outOfTheMoney > 0.1 * Self.informationFloor * accuracy.tolerance,

@@ -88,6 +88,8 @@ public struct HestonGradient: Sendable, Equatable {
     public var rho: Double
     public var v0: Double
 
+    public static let zero = HestonGradient(kappa: 0, theta: 0, sigma: 0, rho: 0, v0: 0)
+
     public init(kappa: Double, theta: Double, sigma: Double, rho: Double, v0: Double) {
         self.kappa = kappa
         self.theta = theta

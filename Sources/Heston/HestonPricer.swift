@@ -20,6 +20,11 @@ public struct HestonPricer: Sendable {
             self.maximumNodes = maximumNodes
         }
 
+        func validate() throws(HestonError) {
+            try require("tolerance", tolerance, "in [1e-14, 1e-3]") { $0 >= 1e-14 && $0 <= 1e-3 }
+            try require("maximumNodes", Double(maximumNodes), ">= 16") { $0 >= 16 }
+        }
+
         /// For answers: 1e-12, a thousandth of what is promised outside, so that gradients keep the promise as well.
         public static let reference = Accuracy(tolerance: 1e-12, maximumNodes: 1 << 17)
         /// For optimisers: 1e-10, and little patience with far-off parameters.
@@ -36,8 +41,7 @@ public struct HestonPricer: Sendable {
     ) throws(HestonError) {
         try parameters.validate()
         try market.validate()
-        try require("tolerance", accuracy.tolerance, "in [1e-14, 1e-3]") { $0 >= 1e-14 && $0 <= 1e-3 }
-        try require("maximumNodes", Double(accuracy.maximumNodes), ">= 16") { $0 >= 16 }
+        try accuracy.validate()
         self.parameters = parameters
         self.market = market
         self.accuracy = accuracy
@@ -67,30 +71,9 @@ public struct HestonPricer: Sendable {
     /// - Parameter greeks: fills delta, gamma and gradient too, at about twice the cost; otherwise they are zero.
     /// - Throws: `invalidArgument` for strikes and maturities outside their domains, `accuracyNotReached`.
     public func values(_ contracts: [OptionContract], greeks: Bool) throws(HestonError) -> [OptionValue] {
-        for contract in contracts { try contract.validate() }
-        var values = [OptionValue](repeating: .zero, count: contracts.count)
-        let order = contracts.indices.sorted { (contracts[$0].tau, $0) < (contracts[$1].tau, $1) }
-        var engine = SliceEngine()
-        var start = 0
-        while start < order.count {
-            let tau = contracts[order[start]].tau
-            var end = start + 1
-            while end < order.count, contracts[order[end]].tau == tau { end += 1 }
-            let slice = order[start..<end]
-            start = end
-            let forward = market.forward(tau: tau)
-            let carry = market.spot * exp(-market.dividendYield * tau)
-            try engine.evaluate(
-                parameters, tau: tau, logMoneyness: slice.map { log(contracts[$0].strike / forward) },
-                accuracy: accuracy, order: greeks ? .greeks : .price
-            ) { index, normalised in
-                let target = slice[slice.startIndex + index]
-                values[target] = OptionValue(
-                    normalised, contracts[target], forward: forward, carry: carry, spot: market.spot,
-                    greeks: greeks)
-            }
-        }
-        return values
+        var pricer = try SurfacePricer(contracts, market, accuracy: accuracy)
+        try pricer.evaluate(parameters, greeks ? .greeks : .prices)
+        return pricer.values
     }
 
     /// Prices on a grid, `[strikes × tau]`, row-major in the strike.
@@ -116,9 +99,10 @@ public struct HestonPricer: Sendable {
         var volatility = [Double](repeating: .nan, count: logMoneyness.count * tau.count)
         var cells = [ImpliedVolatilitySurface.Cell](repeating: .missing, count: volatility.count)
         var engine = SliceEngine()
+        let strikes = Strikes(logMoneyness: logMoneyness)
         for (t, years) in tau.enumerated() {
             try engine.evaluate(
-                parameters, tau: years, logMoneyness: logMoneyness, accuracy: accuracy, order: .price
+                parameters, tau: years, strikes: strikes, accuracy: accuracy, order: .price
             ) { index, value in
                 guard value.outOfTheMoney > 100 * accuracy.tolerance else { return }
                 guard
@@ -166,8 +150,7 @@ public struct OptionValue: Sendable, Equatable {
     /// By the five parameters. The derivative by v0 is the model's vega, per unit of variance.
     public var gradient: HestonGradient
 
-    public static let zero = OptionValue(
-        price: 0, delta: 0, gamma: 0, gradient: .init(kappa: 0, theta: 0, sigma: 0, rho: 0, v0: 0))
+    public static let zero = OptionValue(price: 0, delta: 0, gamma: 0, gradient: .zero)
 
     public init(price: Double, delta: Double, gamma: Double, gradient: HestonGradient) {
         self.price = price
@@ -176,25 +159,23 @@ public struct OptionValue: Sendable, Equatable {
         self.gradient = gradient
     }
 
-    /// `carry` is S₀·e^(−qτ), the discounted forward.
+    /// `ratio` is K/F; `carry` is S₀·e^(−qτ), the discounted forward.
+    @inline(always)
     init(
-        _ value: NormalisedValue, _ contract: OptionContract, forward: Double, carry: Double, spot: Double,
-        greeks: Bool
+        _ value: NormalisedValue, isCall: Bool, ratio: Double, carry: Double, spot: Double,
+        _ detail: SurfacePricer.Detail
     ) {
-        let ratio = contract.strike / forward
-        let isCall = contract.kind == .call
         // In the money by parity, exactly: the same number is added to one side as is taken from the other.
         let inTheMoney = isCall ? max(0, 1 - ratio) : max(0, ratio - 1)
         price = carry * (value.outOfTheMoney + inTheMoney)
-        guard greeks else {
-            self = OptionValue(price: price, delta: 0, gamma: 0, gradient: Self.zero.gradient)
-            return
-        }
-        let discountedCarry = carry / spot
-        delta = discountedCarry * (value.deltaMinusOne + (isCall ? 1 : 0))
-        gamma = discountedCarry / spot * value.spotGamma
+        (delta, gamma, gradient) = (0, 0, .zero)
+        guard detail != .prices else { return }
         let g = value.gradient
         gradient = .init(
             kappa: carry * g.0, theta: carry * g.1, sigma: carry * g.2, rho: carry * g.3, v0: carry * g.4)
+        guard detail == .greeks else { return }
+        let discountedCarry = carry / spot
+        delta = discountedCarry * (value.deltaMinusOne + (isCall ? 1 : 0))
+        gamma = discountedCarry / spot * value.spotGamma
     }
 }

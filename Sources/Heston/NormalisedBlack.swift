@@ -1,23 +1,31 @@
 internal import Kernels
 
-/// Jäckel's normalised Black function and its inverse ("Let's be rational", 2015): b = price/√(FK) of the
-/// out-of-the-money option as a function of x = −|ln(F/K)| ≤ 0 and the total volatility s = σ√τ.
-///
-///     b(x, s) = e^(x/2)·N(x/s + s/2) − e^(−x/2)·N(x/s − s/2)
+// Jäckel's normalised Black function and its inverse ("Let's be rational", 2015): b = price/√(FK) of the
+// out-of-the-money option as a function of x = −|ln(K/F)| ≤ 0 and the total volatility s = σ√τ,
+//
+//     b(x, s) = e^(x/2)·N(x/s + s/2) − e^(−x/2)·N(x/s − s/2).
+//
+// Departures from the paper, for vectors without branches:
+//
+// One formula in place of four regions. With h = |x|/s, t = s/2, Mills' ratio Y(y) = N(−y)/n(y), and b′ = ∂b/∂s =
+// n(h)·e^(−t²/2):
+//
+//     b/b′ = Y(h − t) − Y(h + t),
+//
+// a difference that cancels. Y is taken as P(q)/(y + 5) with a polynomial P in q = (y − 5)/(y + 5), good for all
+// y ≥ −½, and Horner's rule yields, beside P(q₂), the divided difference (P(q₁) − P(q₂))/(q₁ − q₂) without subtracting
+// anything close: what is left is a sum of like signs, and b is right to some 1e-15 from 1e-300 to 1. Where h − t < −½,
+// Y(h − t) = 1/n − Y(t − h) gives the complement e^(x/2) − b = b′·(Y(t − h) + Y(h + t)) instead.
+//
+// Iteration in logarithms. b/b′ gives ln b and its derivatives even where b underflows. Three steps of Householder's
+// method of order four, from a start that is good to a few per cent, reach the last digit everywhere.
+
 enum NormalisedBlack {
-    /// b(x, s) for x ≤ 0, to a few units in the last place down to the smallest doubles. `s` ≤ 0 gives 0.
+    /// b(x, s) for x ≤ 0. `s` ≤ 0 gives 0.
     static func price(_ x: Double, _ s: Double) -> Double {
         guard s > 0 else { return 0 }
-        let t = 0.5 * s
-        let h = x / s
-        // With Y = N/n (Mills' ratio): b = n-part·[Y(h + t) − Y(h − t)].
-        let front = -0.5 * (h * h + t * t)
-        guard front > -760 else { return 0 }
-        let prefactor = Normal.inverseRootTwoPi * exp(front)
-        if t < 0.4 - 0.04 * h {
-            return prefactor * millsDifference(h, t)
-        }
-        return prefactor * (mills(h + t) - mills(h - t))
+        let (magnitude, total) = (Vector(repeating: -x), Vector(repeating: s))
+        return Evaluation(h: magnitude / total, t: 0.5 * total).price(bound: VectorMath.exp(-0.5 * magnitude))[0]
     }
 
     /// ∂b/∂s.
@@ -34,128 +42,301 @@ enum NormalisedBlack {
     }
 
     /// The s with b(x, s) = `beta`; `nil` unless 0 < beta < e^(x/2).
-    ///
-    /// Halley's iteration, safeguarded by a bracket, on whichever of 1/ln b, b and ln(e^(x/2) − b) is nearly straight;
-    /// started from the asymptotics of that branch. Three or four evaluations of b.
     static func solve(_ x: Double, _ beta: Double) -> Double? {
-        let bound = exp(0.5 * x)
-        guard beta > 0, beta < bound else { return nil }
-        if x == 0 {
-            // b = 2N(s/2) − 1 = erf(s/2√2).
-            return beta < 0.5
-                ? solveAtTheMoney(beta) : -2 * Normal.quantile(0.5 * (1 - beta))
+        var four = Problems(magnitude: Vector(repeating: -x), beta: Vector(repeating: beta))
+        solve(&four)
+        let s = four.total[0]
+        return s.isNaN ? nil : s
+    }
+
+    /// Four problems and their answers: passed in memory, since vectors in a call's registers are halved.
+    struct Problems {
+        /// −x ≥ 0.
+        var magnitude: Vector
+        var beta: Vector
+        /// s; NaN where there is none.
+        var total = Vector.zero
+    }
+
+    @inline(never)
+    static func solve(_ four: inout Problems) {
+        let target = Target(magnitude: four.magnitude, beta: four.beta)
+        var s = target.start
+        for _ in 0..<3 {
+            let before = s
+            s = target.improve(s)
+            if isSettled(before, s) { break }
         }
-        // The point of inflection: below it b is convex in s, above concave.
-        let inflection = (-2 * x).squareRoot()
-        let middle = price(x, inflection)
-        let slope = vega(x, inflection)
-        var (low, high) = (0.0, Double.infinity)
-        var s: Double
-        enum Branch { case low, middle, high }
-        var branch = Branch.middle
-        if beta < middle {
-            high = inflection
-            // Jäckel's lower map: b ~ 2π|x|/(3√3)·N(−|x|/(√3 s))³.
-            let argument = cbrt(beta * 5.196152422706632 / (-2 * .pi * x))
-            let z = argument < 0.5 ? Normal.quantile(argument) : -0.1
-            s = z < 0 ? x / (1.7320508075688772 * z) : inflection
-            let tangent = inflection - (middle - beta) / slope
-            if beta < 0.5 * middle { branch = .low }
-            if !(s > 0 && s < inflection) { s = 0.999 * inflection }
-            // b is convex here, and so above its tangent at the inflection, which gives an upper bound of the root.
-            if tangent > 0 {
-                high = tangent
-                s = min(s, tangent)
-            }
-        } else {
-            low = inflection
-            let remaining = bound - beta
-            // bound − b → (e^(x/2) + e^(−x/2))·N(−s/2) as s → ∞, too large for smaller s.
-            let far = -2 * Normal.quantile(min(0.5, remaining / (2 * cosh(0.5 * x))))
-            let tangent = inflection + (beta - middle) / slope
-            if remaining < 0.5 * (bound - middle) {
-                branch = .high
-                s = max(far, tangent)
-            } else {
-                s = tangent
-            }
-            if !(s > low) { s = low * 1.0001 }
+        four.total = target.answer(s)
+    }
+
+    /// Eight at a time: what four of them wait for, the others compute meanwhile.
+    @inline(never)
+    static func solve(_ a: inout Problems, _ b: inout Problems) {
+        let (targetA, targetB) = (
+            Target(magnitude: a.magnitude, beta: a.beta), Target(magnitude: b.magnitude, beta: b.beta)
+        )
+        var (sA, sB) = (targetA.start, targetB.start)
+        for _ in 0..<3 {
+            let (beforeA, beforeB) = (sA, sB)
+            sA = targetA.improve(sA)
+            sB = targetB.improve(sB)
+            if isSettled(beforeA, sA), isSettled(beforeB, sB) { break }
         }
-        let logBeta = log(beta)
-        for _ in 0..<60 {
-            let b = price(x, s)
-            if b == beta { return s }
-            if b < beta { low = max(low, s) } else { high = min(high, s) }
-            let v = vega(x, s)
-            let curvature = x * x / (s * s * s) - 0.25 * s
-            var step: Double
-            switch branch {
-            case .low where b > 0:
-                let logB = log(b)
-                let rate = v / b
-                // f = 1/ln b: f″/f′ = b″/b′ − b′/b − 2·(b′/b)/ln b.
-                let newton = (logBeta - logB) * logB / (logBeta * rate)
-                let ratio = curvature - rate - 2 * rate / logB
-                step = newton / max(0.5, 1 + 0.5 * newton * ratio)
-            case .high where b < bound:
-                let rest = bound - b
-                let rate = v / rest
-                let newton = log(rest / (bound - beta)) / rate
-                step = newton / max(0.5, 1 + 0.5 * newton * (curvature + rate))
-            default:
-                let newton = (beta - b) / v
-                step = newton / max(0.5, 1 + 0.5 * newton * curvature)
-            }
-            var next = s + step
-            // Third-order convergence: after a step of 1e-6 the rest is below rounding.
-            if abs(step) < 1e-6 * s { return next }
-            if !(next > low && next < high) { next = high.isFinite ? 0.5 * (low + high) : 2 * s }
-            s = next
-        }
-        return s
+        (a.total, b.total) = (targetA.answer(sA), targetB.answer(sB))
     }
 
-    private static func solveAtTheMoney(_ beta: Double) -> Double {
-        // s = √(2π)·β(1 + …), polished by Newton on erf; b″ = −sb′/4.
-        var s = 2.5066282746310002 * beta * (1 + beta * beta * 0.2617993877991494)
-        for _ in 0..<4 {
-            let error = beta - erf(s * 0.35355339059327376)
-            let newton = error / (Normal.inverseRootTwoPi * exp(-0.125 * s * s))
-            let step = newton / (1 - 0.125 * newton * s)
-            s += step
-            if abs(step) < 1e-6 * s { break }
-        }
-        return s
+    /// The method is of order four: after a step of 1e-4 what is left is below rounding.
+    @inline(always)
+    private static func isSettled(_ before: Vector, _ after: Vector) -> Bool {
+        let excess = (after - before).magnitudes - 1e-4 * after
+        return (excess.bits[0] & excess.bits[1]) & (excess.bits[2] & excess.bits[3]) < 0
+    }
+}
+
+/// b and b′ at four points.
+private struct Evaluation {
+    let h: Vector
+    let t: Vector
+    /// Whether h − t < −½: then `sum` holds, else `ratio`.
+    let isComplement: SIMDMask<SIMD4<Int64>>
+    /// b/b′.
+    let ratio: Vector
+    /// (e^(x/2) − b)/b′.
+    let sum: Vector
+    /// ln(b′·√2π).
+    let exponent: Vector
+
+    @inline(always)
+    init(h: Vector, t: Vector) {
+        self.h = h
+        self.t = t
+        exponent = -0.5 * ((h * h).plus(t, times: t))
+        let near = h - t
+        let far = h + t
+        isComplement = near .< Vector(repeating: -0.5)
+        let near5 = VectorMath.select(isComplement, -near, else: near) + 5
+        let far5 = far + 5
+        let inverse = 1 / (near5 * far5)
+        // q = (y − 5)/(y + 5) = 1 − 10/(y + 5).
+        let (nearInverse, farInverse) = (inverse * far5, inverse * near5)
+        let q1 = 1 - 10 * nearInverse
+        let q2 = 1 - 10 * farInverse
+        let (value, slope) = Self.mills(q1, q2)
+        ratio = 2 * t * inverse * (value - 10 * slope * nearInverse)
+        let nearValue = value.plus(slope, times: q1 - q2)
+        sum = nearValue * nearInverse + value * farInverse
     }
 
-    /// N(y)/n(y).
-    private static func mills(_ y: Double) -> Double {
-        1.2533141373155002512 * erfcx(-y * 0.707106781186547524400844362105)
+    @inline(always)
+    var derivative: Vector { Normal.inverseRootTwoPi * VectorMath.exp(exponent) }
+
+    /// b; `bound` is e^(x/2).
+    @inline(always)
+    func price(bound: Vector) -> Vector {
+        let derivative = derivative
+        return VectorMath.select(isComplement, bound - derivative * sum, else: derivative * ratio)
     }
 
-    /// Y(h + t) − Y(h − t) where the difference would cancel: ∫ Y′ over [h − t, h + t] by Gauss–Legendre with ten
-    /// nodes. Y′ is smooth on the scale |h| + 1 there, and the interval shorter than that.
-    private static func millsDifference(_ h: Double, _ t: Double) -> Double {
-        var sum = 0.0
-        for (node, weight) in gauss { sum += weight * (millsSlope(h + t * node) + millsSlope(h - t * node)) }
-        return t * sum
+    /// P(q₂) and (P(q₁) − P(q₂))/(q₁ − q₂) for P = (y + 5)·Y(y): its expansion in Chebyshev polynomials on y ≥ −½, by
+    /// powers of q (make-golden.py); the error is below 3e-17. P = E(q²) + q·O(q²): two chains, which halves the wait.
+    @inline(always)
+    private static func mills(_ q1: Vector, _ q2: Vector) -> (value: Vector, slope: Vector) {
+        let (w1, w2) = (q1 * q1, q2 * q2)
+        var even = DividedDifference(1.3258503744484656e-11)
+        var odd = DividedDifference(1.37077592596561e-10)
+        even.next(2.3277922626383487e-10, w1, w2)
+        odd.next(-1.1962911166911905e-09, w1, w2)
+        even.next(-3.633993725594068e-09, w1, w2)
+        odd.next(5.577095672869538e-09, w1, w2)
+        even.next(2.7853190973775313e-08, w1, w2)
+        odd.next(-2.1232935345044266e-08, w1, w2)
+        even.next(-1.761041456626819e-07, w1, w2)
+        odd.next(1.0062424766826779e-07, w1, w2)
+        even.next(1.0934643695762448e-06, w1, w2)
+        odd.next(-8.38774681393134e-07, w1, w2)
+        even.next(-6.944945574284642e-06, w1, w2)
+        odd.next(9.976041125287404e-06, w1, w2)
+        even.next(4.1814559401687695e-05, w1, w2)
+        odd.next(-0.00012473605345723117, w1, w2)
+        even.next(-0.00014883304682902193, w1, w2)
+        odd.next(0.0013658592419771045, w1, w2)
+        even.next(-0.0019999619757618153, w1, w2)
+        odd.next(-0.007503282830960597, w1, w2)
+        even.next(0.05212550241235119, w1, w2)
+        odd.next(-0.17325473408641906, w1, w2)
+        even.next(0.4136447157326798, w1, w2)
+        odd.next(-0.7859110755465694, w1, w2)
+        even.next(1.2415470615738664, w1, w2)
+        let evenValue = Vector(repeating: 1.9280810471531578).plus(even.value, times: w2)
+        let oddValue = Vector(repeating: -1.6678665951889597).plus(odd.value, times: w2)
+        let sum = q1 + q2
+        return (evenValue.plus(oddValue, times: q2), oddValue.plus(sum, times: even.slope.plus(odd.slope, times: q1)))
+    }
+}
+
+/// Horner's rule at one point and, from its steps, the polynomial's divided difference with another.
+private struct DividedDifference {
+    var value: Vector
+    var slope: Vector
+
+    @inline(always)
+    init(_ leading: Double) {
+        value = Vector(repeating: leading)
+        slope = value
     }
 
-    /// Y′(y) = 1 + yY(y) = ∫₀^∞ u·e^(yu − u²/2) du for y < ½.
-    private static func millsSlope(_ y: Double) -> Double {
-        if y > -4 { return 1 + y * mills(y) }
-        // Y(y) = 1/(a + K), a = −y, K = 1/(a + 2/(a + 3/(a + …))): 1 − aY = K·Y without cancellation.
-        let a = -y
-        let depth = y < -12 ? 14 : (y < -7 ? 26 : 60)
-        var fraction = a
-        for n in Swift.stride(from: depth, through: 2, by: -1) { fraction = a + Double(n) / fraction }
-        let k = 1 / fraction
-        return k / (a + k)
+    @inline(always)
+    mutating func next(_ coefficient: Double, _ w1: Vector, _ w2: Vector) {
+        value = Vector(repeating: coefficient).plus(value, times: w2)
+        slope = value.plus(slope, times: w1)
+    }
+}
+
+/// Four prices whose volatilities are sought.
+private struct Target {
+    private let isPossible: SIMDMask<SIMD4<Int64>>
+    private let magnitude: Vector
+    private let bound: Vector
+    /// ln β, or ln(e^(x/2) − β) where `isHigh`.
+    private let logarithm: Vector
+    private let inverseLogarithm: Vector
+    private let inflection: Vector
+    private let isBelow: SIMDMask<SIMD4<Int64>>
+    /// Where 1/ln b is nearly straight.
+    private let isLow: SIMDMask<SIMD4<Int64>>
+    /// Where ln(e^(x/2) − b) is nearly straight; elsewhere ln b is.
+    private let isHigh: SIMDMask<SIMD4<Int64>>
+    let start: Vector
+
+    @inline(always)
+    init(magnitude exact: Vector, beta price: Vector) {
+        let tiny = Vector(repeating: 1e-290)
+        let m = VectorMath.select(exact .> tiny, exact, else: tiny)
+        magnitude = m
+        bound = VectorMath.exp(-0.5 * m)
+        isPossible = (price .> .zero) .& (price .< bound)
+        let beta = VectorMath.select(isPossible, price, else: 0.5 * bound)
+        let rest = bound - beta
+        // The point of inflection of b in s: convex below, concave above. There h = t.
+        inflection = VectorMath.sqrt(2 * m)
+        let middle = Evaluation(h: 0.5 * inflection, t: 0.5 * inflection)
+        let slope = middle.derivative
+        let middlePrice = slope * middle.ratio
+        isBelow = beta .< middlePrice
+        isHigh = .!isBelow .& (rest .< 0.5 * (bound - middlePrice))
+        logarithm = VectorMath.log(VectorMath.select(isHigh, rest, else: beta))
+        // Four quotients from one division.
+        let inverseBound = 1 / bound
+        let total = bound + inverseBound
+        let gap = bound - middlePrice
+        let inverse = 1 / ((slope * total) * (gap * logarithm))
+        let (first, second) = (inverse * gap * logarithm, inverse * slope * total)
+        let (inverseSlope, inverseTotal) = (first * total, first * slope)
+        let inverseGap = second * logarithm
+        inverseLogarithm = second * gap
+        let tangent = inflection + (beta - middlePrice) * inverseSlope
+        let (half, one) = (Vector(repeating: 0.5), Vector(repeating: 1))
+
+        // Below: Jäckel's lower map, b ~ 2π|x|/(3√3)·N(−|x|/(√3 s))³. Above: e^(x/2) − b → (e^(x/2) + e^(−x/2))·N(−s/2)
+        // from below, an upper bound of s; the tangent is a lower one.
+        let cube = logarithm - VectorMath.log(1.2092 * m)
+        let third = VectorMath.exp((1.0 / 3) * VectorMath.select(isBelow, cube, else: .zero))
+        let upper = rest * inverseTotal
+        let least = Vector(repeating: 1e-300)
+        let probability = VectorMath.select(
+            isBelow, third, else: VectorMath.select(upper .> least, upper, else: least))
+        let isTail = probability .< Vector(repeating: 0.35)
+        let quantile = Self.quantile(VectorMath.select(probability .< half, probability, else: half))
+
+        // Where the lower map is no small probability, the tangent, which is an upper bound there.
+        let mapped = 0.57735026918962576 * m / quantile
+        let isUseful = tangent .> .zero
+        let isTangent = isUseful .& (.!isTail .| (tangent .< mapped))
+        let chosen = VectorMath.select(isTangent, tangent, else: mapped)
+        let below = VectorMath.select(chosen .< inflection, chosen, else: inflection)
+
+        let center = (beta + 0.5 * (inverseBound - bound)) * inverseTotal
+        let isCentral = center .< Vector(repeating: 0.3)
+        let far = 2 * VectorMath.select(isCentral, Self.central(center), else: quantile)
+        let share = (beta - middlePrice) * inverseGap
+        let clipped = VectorMath.select(share .> .zero, VectorMath.select(share .< one, share, else: one), else: .zero)
+        let between = tangent + (far - tangent) * VectorMath.sqrt(clipped)
+        let above = VectorMath.select(between .> tangent, between, else: tangent)
+
+        start = VectorMath.select(isBelow, below, else: above)
+        isLow = isBelow .& (m .> 0.8 * start)
     }
 
-    private static let gauss: [(Double, Double)] = [
-        (0.1488743389816312, 0.2955242247147529), (0.4333953941292472, 0.2692667193099963),
-        (0.6794095682990244, 0.2190863625159821), (0.8650633666889845, 0.1494513491505806),
-        (0.9739065285171717, 0.0666713443086881),
-    ]
+    /// NaN where the price was none.
+    @inline(always)
+    func answer(_ s: Vector) -> Vector { VectorMath.select(isPossible, s, else: .init(repeating: .nan)) }
+
+    /// One step of Householder's method of order four on f(s) = ln b, 1/ln b or ln(e^(x/2) − b).
+    @inline(always)
+    func improve(_ s: Vector) -> Vector {
+        let one = Vector(repeating: 1)
+        let inverse = 1 / s
+        let at = Evaluation(h: magnitude * inverse, t: 0.5 * s)
+        let derivative = at.derivative
+        let rest = VectorMath.select(at.isComplement, derivative * at.sum, else: bound - derivative * at.ratio)
+        // b′ over b or over the rest, as a quotient: where b itself may underflow it is 1 over b/b′.
+        let isScaled = .!isHigh .& .!at.isComplement
+        let plain = VectorMath.select(at.isComplement, bound - rest, else: at.ratio)
+        let value = VectorMath.select(isHigh, rest, else: plain)
+        let over = VectorMath.select(isScaled, one, else: derivative)
+        let product = 1 / (value * over)
+        let sign = VectorMath.select(isHigh, -one, else: one)
+        let rate = sign * (over * over * product)
+        let inverseRate = sign * (value * value * product)
+        let shift = VectorMath.select(isScaled, at.exponent - 0.9189385332046727, else: .zero)
+        let log = VectorMath.log(value) + shift
+        let gap = logarithm - log
+
+        // b″/b′ and b‴/b′; then f″/f′ and f‴/f′ for the logarithms.
+        let h2s = at.h * at.h * inverse
+        let c = h2s - 0.25 * s
+        let d = c * c - 3 * h2s * inverse - 0.25
+        let f2 = c - rate
+        let f3 = d + rate * (2 * rate - 3 * c)
+        // For the reciprocal of the logarithm.
+        let relative = rate / log
+        let low2 = f2 - 2 * relative
+        let low3 = f3 + 6 * relative * (relative - f2)
+
+        let stretch = VectorMath.select(isLow, log * inverseLogarithm, else: one)
+        let newton = gap * inverseRate * stretch
+        let second = VectorMath.select(isLow, low2, else: f2)
+        let third = VectorMath.select(isLow, low3, else: f3)
+        let sixth = (1.0 / 6) * third
+        let denominator = 1 + newton * second.plus(sixth, times: newton)
+        let step = newton * (1 + 0.5 * second * newton) / denominator
+        let moved = s + step
+        // The inflection parts the two sides; nothing steps below half of what it was.
+        let upper = VectorMath.select(moved .< inflection, moved, else: inflection)
+        let lower = VectorMath.select(moved .> inflection, moved, else: inflection)
+        let next = VectorMath.select(isBelow, upper, else: lower)
+        return VectorMath.select(next .> .zero, next, else: 0.5 * s)
+    }
+
+    /// −N⁻¹(p) for p ≤ ½, to 4.5e-4 (Abramowitz, Stegun 26.2.23).
+    @inline(always)
+    private static func quantile(_ p: Vector) -> Vector {
+        let t = VectorMath.sqrt(-2 * VectorMath.log(p))
+        let numerator = Vector(repeating: 2.515517).plus(
+            t, times: Vector(repeating: 0.802853).plus(t, times: .init(repeating: 0.010328)))
+        let high = Vector(repeating: 0.189269).plus(t, times: .init(repeating: 0.001308))
+        let denominator = Vector(repeating: 1).plus(t, times: Vector(repeating: 1.432788).plus(t, times: high))
+        return t - numerator / denominator
+    }
+
+    /// −N⁻¹(½ − q) for small q, by its series.
+    @inline(always)
+    private static func central(_ q: Vector) -> Vector {
+        let y = 2.5066282746310002 * q
+        let z = y * y
+        let series = Vector(repeating: 1.0 / 6).plus(
+            z, times: Vector(repeating: 7.0 / 120).plus(z, times: .init(repeating: 127.0 / 5040)))
+        return y.plus(y * z, times: series)
+    }
 }

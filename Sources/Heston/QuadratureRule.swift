@@ -1,165 +1,178 @@
 internal import Kernels
 
-// Prices come from Lewis's integral on the line u = x − i/2 (A. Lewis 2001), with k = ln(K/F), m = E[min(S, K)]/F:
+// Prices come from Lewis's integral (A. Lewis 2001), with k = ln(K/F), M(s) = E[(S/F)^s], m = E[min(S, K)]/F:
 //
-//     m(k)·e^(−k/2) = g(k) = (1/π) ∫₀^∞ Re[e^(−ixk) φ(x − i/2)] / (x² + ¼) dx
+//     m(k) = (1/2πi) ∫ e^((1−s)k) M(s) / (s(1 − s)) ds,   0 < Re s < 1,
 //
-// by the trapezoidal rule of step h on [0, X]. Both its errors have bounds in closed form, so that the rule is chosen
-// and an accuracy is promised before the first node is evaluated; nothing is measured by hope.
+// on the vertical line s = ½ + ix, where m(k)·e^(−k/2) = g(k) = (1/π) ∫₀^∞ Re[e^(−ixk) M(½ + ix)] / (x² + ¼) dx, by the
+// trapezoidal rule of step h on [0, X]. Both its errors have bounds in closed form, so that the rule is chosen and an
+// accuracy is promised before the first node is evaluated; nothing is measured by hope. Where the distribution is so
+// skewed or M decays so slowly that this takes too many nodes, TiltedContour.swift has the other path.
 //
 // Step. By Poisson's formula the rule gives Σₙ g(k + nL), L = 2π/h, exactly. Since g(y) = e^(−|y|/2) − V(y), with V ≥ 0
 // the out-of-the-money price times e^(−y/2)/F, the first part of the aliases is a geometric series, which is added
-// back; what is left is Σ_{n≠0} V(k + nL). Markov's inequality bounds V by any finite moment M(q) = E[(S/F)^q]:
+// back; what is left is Σ_{n≠0} V(k + nL). Markov's inequality bounds V by any finite moment:
 //
 //     V(y) ≤ c(s)·M(½ ± s)·e^(−s|y|),  s > ½,  c(s) = (s−½)^(s−½)/(s+½)^(s+½),  + for y > 0, − for y < 0.
 //
-// Truncation. Given the path of v, ln S is normal with variance (1 − ρ²)I, I = ∫v dt; hence |φ(x − i/2)| ≤ B(x), the
-// joint Laplace transform of v_τ and I at real arguments: decreasing in x, in closed form, and with the true decay
-// rate.
+// Truncation. Given the path of v, ln S is normal with variance (1 − ρ²)I, I = ∫v dt; hence |M(½ + ix)| ≤ B(x), the
+// joint Laplace transform of v_τ and I at real arguments: decreasing and log-concave in x, in closed form, and with
+// the true decay rate.
+//
+// Each search tries eight points in two vectors: every one of them gives a valid bound, so the best is taken as it is.
 
-/// The trapezoidal rule for one maturity: nodes x_j = j·step, j = 0 ..< count.
-struct QuadratureRule: Equatable {
-    var step: Double
-    var count: Int
+/// How far from the forward an option can be and still be worth something.
+struct Reach: Equatable {
+    /// V(y) stays below the tolerance, with room for the whole alias series, for y above.
+    var right: Double
+    /// The same for −y.
+    var left: Double
 
-    /// The rule whose error in price/(discounted forward) is at most `tolerance` for all |ln(K/F)| ≤
-    /// `maximumAbsoluteK`.
-    ///
-    /// - Parameter derivatives: also bounds the tail of the integrals with x² more in them (gamma, gradients).
-    /// - Throws: `accuracyNotReached` when more than `maximumNodes` are needed.
-    init(
-        _ heston: HestonParameters, tau: Double, maximumAbsoluteK: Double, tolerance: Double, maximumNodes: Int,
-        derivatives: Bool
-    ) throws(HestonError) {
-        // Prices are e^(k/2)·g: the factor comes off the tolerance. Half of it is for each source of error.
-        let logTolerance = log(0.5 * tolerance) - 0.5 * maximumAbsoluteK
-        let period = maximumAbsoluteK + Self.decayLength(heston, tau: tau, logTolerance: logTolerance)
-        let cutoff = Self.cutoff(heston, tau: tau, logTolerance: logTolerance, derivatives: derivatives)
-        let needed = (cutoff * period / (2 * .pi)).rounded(.up) + 1
-        guard needed <= Double(maximumNodes) else {
-            throw .accuracyNotReached(
-                tau: tau, tolerance: tolerance, nodesNeeded: needed, nodesAllowed: maximumNodes)
-        }
-        step = 2 * .pi / period
-        count = Int(needed)
-    }
-
-    /// A y with Σₙ V(±(y + nL)) below the tolerance on both sides: any admissible s gives one, a good s a short one.
-    static func decayLength(_ heston: HestonParameters, tau: Double, logTolerance: Double) -> Double {
-        let variance = heston.expectedTotalVariance(tau: tau)
+    /// - Parameter logTolerance: ln of the tolerated V.
+    init(_ heston: HestonParameters, tau: Double, logTolerance: Double) {
         // For a normal density the best s is √(2·ln(1/ε)/w).
-        let guess = max(0.6, (-2 * logTolerance / variance).squareRoot())
-        var longest = 0.0
-        for side in [1.0, -1.0] {
-            func length(_ s: Double) -> Double {
-                let moment = logMoment(0.5 + side * s, heston, tau: tau)
-                guard moment.isFinite else { return .infinity }
-                let a = s - 0.5
-                let constant = (a > 0 ? a * log(a) : 0) - (s + 0.5) * log(s + 0.5)
-                // ln 4: two sides, and the rest of the geometric series, which is below the first term for sL > ln 2.
-                return (moment + constant + log(4) - logTolerance) / s
-            }
-            var s = guess
-            var best = length(s)
-            while !best.isFinite, s > 0.5 {
-                s = max(0.5, 0.5 * s)
-                best = length(s)
-            }
-            // A short search downhill; each point is a valid bound, so it may stop anywhere.
-            var factor = 1.35
-            for _ in 0..<10 {
-                var moved = false
-                for trial in [s * factor, max(0.5, s / factor)] {
-                    let value = length(trial)
-                    if value < best {
-                        (s, best, moved) = (trial, value, true)
-                        break
-                    }
-                }
-                if !moved { factor = factor.squareRoot() }
-                if factor < 1.1 { break }
-            }
-            longest = max(longest, best)
-        }
-        return max(longest, 0.1)
+        let guess = (-2 * logTolerance / heston.expectedTotalVariance(tau: tau)).squareRoot()
+        right = Self.length(1, guess, heston, tau, logTolerance)
+        left = Self.length(-1, guess, heston, tau, logTolerance)
     }
 
-    /// An X beyond which the integral is below the tolerance.
-    static func cutoff(
-        _ heston: HestonParameters, tau: Double, logTolerance: Double, derivatives: Bool
+    private static func length(
+        _ side: Double, _ guess: Double, _ heston: HestonParameters, _ tau: Double, _ logTolerance: Double
     ) -> Double {
-        func excess(_ x: Double) -> Double {
-            logEnvelope(x, heston, tau: tau) + (derivatives ? 1 : -1) * log(x) - logTolerance
+        let half = Vector(repeating: 0.5)
+        var shortest = Double.infinity
+        // The lighter tail's s is near the guess, a heavy tail's far below it.
+        for factors in [Vector(1.2, 0.87, 0.63, 0.46), Vector(0.33, 0.2, 0.11, 0.05)] {
+            let trial = guess * factors
+            let s = VectorMath.select(trial .< half, half, else: trial)
+            let moment = logMoment(half + side * s, heston, tau: tau)
+            // ln c(s) ≤ −ln(s + ½) − (s − ½)/(s + ½). ln 4: two sides, and the rest of the geometric series, below the
+            // first term for sL > ln 2.
+            let constant = VectorMath.log(s + half) + (s - half) / (s + half)
+            let lengths = (moment - constant + (1.3862943611198906 - logTolerance)) / s
+            let before = shortest
+            for lane in 0..<4 where lengths[lane] < shortest { shortest = lengths[lane] }
+            // The optimum was passed.
+            if shortest < before, shortest.isFinite, lengths[3] > shortest { break }
         }
-        var high = max(1, (-2 * logTolerance / heston.expectedTotalVariance(tau: tau)).squareRoot())
-        var low = high
-        if excess(high) > 0 {
-            repeat {
-                low = high
-                high *= 1.7
-            } while excess(high) > 0 && high < 1e12
-        } else {
-            repeat {
-                high = low
-                low /= 1.7
-            } while excess(low) <= 0 && low > 1
-        }
-        for _ in 0..<4 {
-            let middle = (low * high).squareRoot()
-            if excess(middle) > 0 { low = middle } else { high = middle }
-        }
-        return high
+        // M(0) = M(1) = 1 always.
+        return max(0.1, min(shortest, 2 * (1.3862943611198906 - logTolerance)))
     }
 
     /// ln E[(S_τ/F)^q] for real q; ∞ where the moment has exploded (Andersen, Piterbarg 2007, proposition 3.1).
-    static func logMoment(_ q: Double, _ heston: HestonParameters, tau: Double) -> Double {
+    static func logMoment(_ q: Vector, _ heston: HestonParameters, tau: Double) -> Vector {
+        let one = Vector(repeating: 1)
         let sigma2 = heston.sigma * heston.sigma
-        let product = q * (q - 1)
+        let product = q * (q - one)
         let beta = heston.kappa - heston.rho * heston.sigma * q
         let discriminant = beta * beta - sigma2 * product
-        let slope: Double
-        let level: Double
-        if discriminant > 0 {
-            let d = discriminant.squareRoot()
-            let e = exp(-d * tau)
-            // β ± d, the smaller from the product (β + d)(β − d) = σ²q(q − 1).
-            let plus = beta >= 0 ? beta + d : sigma2 * product / (beta - d)
-            let minus = beta >= 0 ? sigma2 * product / plus : beta - d
-            let ratio = (plus - minus * e) / (2 * d)
-            guard ratio > 0 else { return .infinity }
-            slope = -product * expm1(-d * tau) / (2 * d * ratio)
-            // ln ratio = ln(1 + (β − d)(1 − e)/2d).
-            level = (minus * tau - 2 * log1p(-minus * expm1(-d * tau) / (2 * d))) / sigma2
-        } else {
-            let omega = (-discriminant).squareRoot()
-            let angle = 0.5 * omega * tau
-            // cos + β/ω·sin stays positive until the explosion; beyond the first zero the angle exceeds its root.
-            let sinc = angle > 1e-8 ? sin(angle) / angle : 1
-            let denominator = cos(angle) + 0.5 * beta * tau * sinc
-            guard angle < .pi, denominator > 0 else { return .infinity }
-            slope = 0.5 * product * tau * sinc / denominator
-            level = (beta * tau - 2 * log(denominator)) / sigma2
-        }
-        return heston.kappa * heston.theta * level + heston.v0 * slope
+        let d = VectorMath.sqrt(discriminant.magnitudes)
+        // Real d: β ± d, the smaller from the product (β + d)(β − d) = σ²q(q − 1).
+        let isForward = beta .>= .zero
+        let big = d + beta.magnitudes
+        let small = sigma2 * product / big
+        let plus = VectorMath.select(isForward, big, else: -small)
+        let minus = VectorMath.select(isForward, small, else: -big)
+        let e = VectorMath.exp(-tau * d)
+        let ratio = (plus - minus * e) / (2 * d)
+        let realSlope = product * (one - e) / (2 * d * ratio)
+        let isPositive = ratio .> .zero
+        let logRatio = VectorMath.log(
+            onePlus: -minus * (one - e) / (2 * d), where: (ratio - one).magnitudes .< Vector(repeating: 0.5),
+            else: VectorMath.select(isPositive, ratio, else: one))
+        let realLevel = minus * tau - 2 * logRatio
+        // Imaginary d: cos + β/ω·sin stays positive until the explosion; beyond, the angle exceeds its first zero.
+        let angle = 0.5 * tau * d
+        let (sine, cosine) = VectorMath.sincos(angle)
+        let isTiny = angle .< Vector(repeating: 1e-8)
+        let sinc = VectorMath.select(isTiny, one, else: sine / VectorMath.select(isTiny, one, else: angle))
+        let denominator = cosine + 0.5 * tau * beta * sinc
+        let isFinite = (denominator .> .zero) .& (angle .< Vector(repeating: .pi))
+        let imaginarySlope = 0.5 * tau * product * sinc / denominator
+        let imaginaryLevel = beta * tau - 2 * VectorMath.log(VectorMath.select(isFinite, denominator, else: one))
+        // Both agree where d = 0, and the second one has no 0/0 there.
+        let isReal = discriminant .> (1e-12 * beta * beta)
+        let level = VectorMath.select(isReal, realLevel, else: imaginaryLevel) * (1 / sigma2)
+        let slope = VectorMath.select(isReal, realSlope, else: imaginarySlope)
+        let value = heston.kappa * heston.theta * level + heston.v0 * slope
+        return VectorMath.select(
+            (isReal .& isPositive) .| (.!isReal .& isFinite), value, else: .init(repeating: .infinity))
+    }
+}
+
+/// The trapezoidal rule on Lewis's line for one maturity: nodes x_j = j·step, j = 0 ..< count.
+struct QuadratureRule: Equatable {
+    var step: Double
+    /// ∞ where no cutoff was found.
+    var count: Double
+
+    /// The rule whose error in price/(discounted forward) is at most `tolerance` for all k = ln(K/F) in `range`, which
+    /// lies within `reach`.
+    ///
+    /// - Parameter logTolerance: ln of the tolerated error of g.
+    /// - Parameter derivatives: also bounds the tail of the integrals with x² more in them (gamma, gradients).
+    init(
+        _ heston: HestonParameters, tau: Double, range: ClosedRange<Double>, reach: Reach, logTolerance: Double,
+        derivatives: Bool
+    ) {
+        let period = max(reach.right - range.lowerBound, reach.left + range.upperBound)
+        step = 2 * .pi / period
+        let cutoff = Self.cutoff(heston, tau: tau, logTolerance: logTolerance, derivatives: derivatives)
+        count = (cutoff / step).rounded(.up) + 1
     }
 
-    /// ln B(x) ≥ ln |φ(x − i/2)|, decreasing in x; ∞ where the bound does not exist (small x).
-    static func logEnvelope(_ x: Double, _ heston: HestonParameters, tau: Double) -> Double {
+    /// An X beyond which the integral is below the tolerance.
+    static func cutoff(_ heston: HestonParameters, tau: Double, logTolerance: Double, derivatives: Bool) -> Double {
+        // A normal distribution's, and that of the exponential decay which takes over where σ is large.
+        let normal = -2 * logTolerance / heston.expectedTotalVariance(tau: tau)
+        let rate = (heston.v0 + heston.kappa * heston.theta * tau) / heston.sigma
+        let exponential = -logTolerance / (rate * (1 - heston.rho * heston.rho).squareRoot())
+        let guess = (normal + exponential * exponential).squareRoot()
+        // B is log-concave (its exponent is made of hyperbolas), so that ∫_X^∞ B ≤ B(X)/c for the slope c of −ln B at X
+        // or anywhere before it, such as a chord's.
+        let power = derivatives ? 0.0 : -2.0
+        var (before, height) = (0.0, 0.0)
+        for factors in [
+            Vector(0.62, 0.72, 0.8, 0.87), Vector(0.94, 1.01, 1.1, 1.25), Vector(1.5, 2, 4, 16),
+            Vector(64, 300, 1e3, 1e4),
+        ] {
+            let x = guess * factors
+            let envelope = logEnvelope(x, heston, tau: tau)
+            let rest = power * VectorMath.log(x) - .init(repeating: logTolerance + 1.1447298858494002)
+            for lane in 0..<4 {
+                let slope = (height - envelope[lane]) / (x[lane] - before)
+                (before, height) = (x[lane], envelope[lane])
+                // exp rather than log: it is asked once, at the end of the search.
+                if slope > 0, height + rest[lane] < 30, exp(height + rest[lane]) <= slope { return x[lane] }
+            }
+        }
+        return .infinity
+    }
+
+    /// ln B(x) ≥ ln |M(½ + ix)|, decreasing in x; ∞ where the bound does not exist (small x).
+    static func logEnvelope(_ x: Vector, _ heston: HestonParameters, tau: Double) -> Vector {
         let (kappa, sigma, rho) = (heston.kappa, heston.sigma, heston.rho)
         let sigma2 = sigma * sigma
         let start = 0.5 * rho / sigma
-        let b = 0.25 - kappa * start + 0.5 * (x * x - 0.25) * (1 - rho * rho)
+        let b = (0.25 - kappa * start) + (0.5 * (1 - rho * rho)) * (x * x - .init(repeating: 0.25))
         let discriminant = kappa * kappa + 2 * sigma2 * b
-        guard discriminant > 0 else { return .infinity }
-        let d = discriminant.squareRoot()
-        let upper = (kappa + d) / sigma2
-        let lower = -2 * b / (kappa + d)
-        guard start < upper else { return .infinity }
-        let y = (start - lower) / (start - upper)
-        let e = exp(-d * tau)
+        let isReal = discriminant .> .zero
+        let d = VectorMath.sqrt(VectorMath.select(isReal, discriminant, else: .init(repeating: 1)))
+        let kappaD = kappa + d
+        let upper = (1 / sigma2) * kappaD
+        let lower = -2 * b / kappaD
+        let exists = isReal .& (upper .> Vector(repeating: start))
+        let y = (start - lower) / VectorMath.select(exists, start - upper, else: .init(repeating: 1))
+        let e = VectorMath.exp(-tau * d)
         let slope = (lower - upper * y * e) / (1 - y * e)
-        let level = lower * tau - 2 / sigma2 * log1p(y * (1 - e) / (1 - y))
+        let change = y * (1 - e) / (1 - y)
+        let onePlus = VectorMath.log(
+            onePlus: change, where: change.magnitudes .< Vector(repeating: 0.5),
+            else: VectorMath.select(change .> Vector(repeating: -0.5), 1 + change, else: .init(repeating: 1)))
+        let level = tau * lower - (2 / sigma2) * onePlus
         let fixed = -start * (heston.v0 + kappa * heston.theta * tau)
-        return heston.v0 * slope + kappa * heston.theta * level + fixed
+        let value = heston.v0 * slope + kappa * heston.theta * level + .init(repeating: fixed)
+        return VectorMath.select(
+            exists .& (change .> Vector(repeating: -1)), value, else: .init(repeating: .infinity))
     }
 }

@@ -68,6 +68,7 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         let common = CommonSettings(&settings, port: Definition.defaultPort, needsDatabase: Definition.needsDatabase)
         let definition = Definition(settings: &settings)
         if let fault = common.peers.tokenFault(for: settings.peerAddresses) { settings.fault(fault) }
+        if let fault = Processor.fault { settings.fault(fault) }
         if arguments.contains("--help") || arguments.contains("-h") {
             print(help(settings.descriptions))
             exit(0)

@@ -5,7 +5,7 @@ import Testing
     /// The one module that knows each C library.
     private static let owners = [
         "CLibPQ": "Storage", "CMalloc": "RPC", "CNGHTTP2": "RPC", "COpenBLAS": "Kernels", "CProtobufC": "VommaProto",
-        "CSpawn": "ChildProcesses", "CVommaProto": "VommaProto", "CZlib": "Compression",
+        "CSIMD": "Kernels", "CSpawn": "ChildProcesses", "CVommaProto": "VommaProto", "CZlib": "Compression",
     ]
 
     @Test("each C library is imported by its one module, and has one")
@@ -35,7 +35,7 @@ import Testing
 
     /// What the domain has besides itself: mathematics and files from the C library, two C libraries.
     private static let foreign: [String: Set<String>] = [
-        "Kernels": ["Glibc", "COpenBLAS"], "Compression": ["CZlib", "Glibc"],
+        "Kernels": ["Glibc", "COpenBLAS", "CSIMD"], "Compression": ["CZlib", "Glibc"],
     ]
 
     @Test("the domain imports the domain: no Foundation, network, database or protocol")

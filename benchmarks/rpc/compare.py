@@ -10,6 +10,10 @@ import re
 import statistics
 import subprocess
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from claims import Claims, text
 
 # Case: arguments of the load, then calls by server: about a second each. A server left out does not take part.
 CASES = {
@@ -50,23 +54,6 @@ def measure(load, server, case, calls, *more):
     command += [str(a) for a in arguments[1:]] + [str(calls), str(size), *more]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return {key: float(value) for key, value in re.findall(r"(\w+)=([\d.]+)", output)}
-
-
-def text(value):
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-class Claims:
-    failed = False
-
-    def line(self, name, ours, unit, bound, holds, peer=None, ratio=None):
-        parts = [f"CLAIM {name} ours={text(ours)}{unit}"]
-        if peer is not None:
-            parts.append(f"peer={text(peer)}{unit} ratio={ratio:.2f}")
-        parts.append(f"bound={bound}")
-        parts.append("ok" if holds else "short")
-        self.failed = self.failed or not holds
-        print(" ".join(parts), flush=True)
 
 
 def main():

@@ -1,0 +1,89 @@
+internal import Kernels
+internal import MarketData
+
+/// Prices one set of contracts again and again: what depends on contracts and market alone is done once, and
+/// `evaluate` allocates nothing after its first call. One pricer serves one thread; threads have one each.
+public struct SurfacePricer: ~Copyable, Sendable {
+    /// What `evaluate` computes beside the prices.
+    public enum Detail: Sendable {
+        case prices
+        /// The derivatives by the five parameters too.
+        case gradients
+        /// Delta and gamma as well.
+        case greeks
+    }
+
+    /// One maturity.
+    private struct Slice: Sendable {
+        var tau: Double
+        var strikes: Strikes
+        /// Places in `contracts`.
+        var places: [Int]
+        /// S₀·e^(−qτ), the discounted forward.
+        var carry: Double
+    }
+
+    public let contracts: [OptionContract]
+    public let market: Market
+    public let accuracy: HestonPricer.Accuracy
+    /// The last evaluation's answers in the order of `contracts`; what was not asked for is zero.
+    public private(set) var values: [OptionValue]
+    private let slices: [Slice]
+    private var engine = SliceEngine()
+
+    /// Throws `invalidArgument` for contracts, market or accuracy outside their domains.
+    public init(
+        _ contracts: [OptionContract], _ market: Market, accuracy: HestonPricer.Accuracy = .reference
+    ) throws(HestonError) {
+        try market.validate()
+        try accuracy.validate()
+        for contract in contracts { try contract.validate() }
+        self.contracts = contracts
+        self.market = market
+        self.accuracy = accuracy
+        values = [OptionValue](repeating: .zero, count: contracts.count)
+        let order = contracts.indices.sorted { (contracts[$0].tau, $0) < (contracts[$1].tau, $1) }
+        var slices: [Slice] = []
+        var start = 0
+        while start < order.count {
+            let tau = contracts[order[start]].tau
+            var end = start + 1
+            while end < order.count, contracts[order[end]].tau == tau { end += 1 }
+            let places = Array(order[start..<end])
+            slices.append(
+                Slice(
+                    tau: tau, strikes: Strikes(places.map { contracts[$0].strike }, forward: market.forward(tau: tau)),
+                    places: places, carry: market.spot * exp(-market.dividendYield * tau)))
+            start = end
+        }
+        self.slices = slices
+    }
+
+    /// Fills `values`. Contracts of equal maturity share their work.
+    ///
+    /// - Throws: `invalidArgument` for parameters outside their domains, `accuracyNotReached`; `values` are then
+    ///   partly old.
+    public mutating func evaluate(_ parameters: HestonParameters, _ detail: Detail) throws(HestonError) {
+        try parameters.validate()
+        for slice in slices {
+            try engine.evaluate(
+                parameters, tau: slice.tau, strikes: slice.strikes, accuracy: accuracy, order: detail.order
+            ) { index, value in
+                let place = slice.places[index]
+                values[place] = OptionValue(
+                    value, isCall: contracts[place].kind == .call, ratio: slice.strikes.ratio[index],
+                    carry: slice.carry, spot: market.spot, detail)
+            }
+        }
+    }
+}
+
+extension SurfacePricer.Detail {
+    fileprivate var order: SliceEngine.Order {
+        switch self {
+        case .prices: .price
+        case .gradients: .gradient
+        case .greeks: .greeks
+        }
+    }
+}

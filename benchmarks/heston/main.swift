@@ -1,0 +1,156 @@
+internal import Dispatch
+internal import Glibc
+internal import Heston
+internal import Kernels
+internal import MarketData
+
+// Our side of benchmarks/heston/compare.py: one job a process, its answer one line of JSON. Times are medians, in
+// nanoseconds a call, of samples long enough for the clock.
+
+func median(_ samples: Int, calls: Int, _ body: () throws -> Void) rethrows -> Double {
+    for _ in 0..<calls { try body() }
+    var times: [Double] = []
+    for _ in 0..<samples {
+        let start = DispatchTime.now().uptimeNanoseconds
+        for _ in 0..<calls { try body() }
+        times.append(Double(DispatchTime.now().uptimeNanoseconds - start) / Double(calls))
+    }
+    return times.sorted()[samples / 2]
+}
+
+func json(_ values: [Double]) -> String { "[" + values.map { "\($0)" }.joined(separator: ",") + "]" }
+
+func numbers(_ arguments: ArraySlice<String>) -> [Double] { arguments.map { Double($0) ?? .nan } }
+
+/// `surface prices|gradients TOLERANCE kappa theta sigma rho v0 spot rate dividend strikes… / taus…`: calls on the
+/// grid, strike by strike.
+func surface(_ arguments: ArraySlice<String>) throws {
+    let detail: SurfacePricer.Detail = arguments.first == "gradients" ? .gradients : .prices
+    let values = numbers(arguments.dropFirst())
+    let slash = values.firstIndex { $0.isNaN } ?? values.endIndex
+    let heston = try HestonParameters(array: Array(values[1..<6]))
+    let market = Market(spot: values[6], rate: values[7], dividendYield: values[8])
+    var contracts: [OptionContract] = []
+    for strike in values[9..<slash] {
+        for tau in values[(slash + 1)...] { contracts.append(.init(kind: .call, strike: strike, tau: tau)) }
+    }
+    var pricer = try SurfacePricer(
+        contracts, market, accuracy: .init(tolerance: values[0], maximumNodes: 1 << 17))
+    let time = try median(201, calls: 20) { try pricer.evaluate(heston, detail) }
+    let gradients = detail == .gradients ? pricer.values.flatMap(\.gradient.array) : []
+    print("{\"ns\": \(time), \"prices\": \(json(pricer.values.map(\.price))), \"gradients\": \(json(gradients))}")
+}
+
+/// Random parameters of a preset, as the specification has them.
+func draw(_ preset: String, _ random: inout RandomGenerator) -> HestonParameters {
+    func logUniform(_ low: Double, _ high: Double) -> Double { exp(random.uniform(log(low), log(high))) }
+    if preset == "crypto" {
+        return HestonParameters(
+            kappa: logUniform(0.5, 8), theta: logUniform(0.04, 1.5), sigma: logUniform(0.3, 5),
+            rho: random.uniform(-0.7, 0.5), v0: logUniform(0.04, 1.5))
+    }
+    // Beta(2, 2) is the middle of three uniforms.
+    let middle = [random.uniform(0, 1), random.uniform(0, 1), random.uniform(0, 1)].sorted()[1]
+    return HestonParameters(
+        kappa: logUniform(0.5, 8), theta: logUniform(0.01, 0.08), sigma: logUniform(0.1, 1),
+        rho: -0.95 + 1.15 * middle, v0: logUniform(0.01, 0.08))
+}
+
+/// Where every calibration starts, ours and the peer's.
+func start(_ preset: String) -> HestonParameters {
+    preset == "crypto"
+        ? HestonParameters(kappa: 2, theta: 0.25, sigma: 1.2, rho: -0.1, v0: 0.25)
+        : HestonParameters(kappa: 2, theta: 0.03, sigma: 0.4, rho: -0.4, v0: 0.03)
+}
+
+/// The model's volatilities on 5 × 6 or 10 × 10 points; cells without information are left out.
+func quotes(_ heston: HestonParameters, _ count: Int) throws -> [CalibrationQuote] {
+    let pricer = try HestonPricer(heston, Market(spot: 100))
+    let ks = count == 30 ? [-0.4, -0.2, 0, 0.2, 0.4] : (0..<10).map { -0.4 + 0.8 * Double($0) / 9 }
+    let taus =
+        count == 30 ? [0.05, 0.1, 0.25, 0.5, 1, 2] : [0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1, 1.5, 2]
+    let surface = try pricer.surface(logMoneyness: ks, tau: taus)
+    var quotes: [CalibrationQuote] = []
+    for (i, k) in ks.enumerated() {
+        for (t, tau) in taus.enumerated() {
+            guard let volatility = surface[i, t] else { continue }
+            quotes.append(.init(logMoneyness: k, tau: tau, impliedVolatility: volatility))
+        }
+    }
+    return quotes
+}
+
+/// `calibrate PRESET QUOTES CASES`: random surfaces, each fitted once from the preset's start.
+func calibrate(_ arguments: [String]) throws {
+    let (preset, count, cases) = (arguments[0], Int(arguments[1]) ?? 30, Int(arguments[2]) ?? 10)
+    var random = RandomGenerator(seed: 20_261_126)
+    let calibrator = try Calibrator()
+    var times: [Double] = []
+    var steps: [Int] = []
+    var recovered = 0
+    var examples: [String] = []
+    for index in 0..<cases {
+        let heston = draw(preset, &random)
+        let market = try quotes(heston, count)
+        let before = DispatchTime.now().uptimeNanoseconds
+        let found = try calibrator.calibrate(market, warmStart: start(preset))
+        times.append(Double(DispatchTime.now().uptimeNanoseconds - before))
+        steps.append(found.iterations)
+        let error = zip(found.parameters.array, heston.array).map { abs($0 - $1) }.max() ?? .infinity
+        if error < 1e-4 { recovered += 1 }
+        if index < 10 {
+            let fields = market.map { json([$0.logMoneyness, $0.tau, $0.impliedVolatility]) }
+            examples.append(
+                "{\"true\": \(json(heston.array)), \"quotes\": [\(fields.joined(separator: ","))]}")
+        }
+    }
+    print(
+        "{\"ns\": \(times.sorted()[cases / 2]), \"steps\": \(steps.sorted()[cases / 2]), \"recovered\": \(recovered),"
+            + " \"start\": \(json(start(preset).array)), \"examples\": [\(examples.joined(separator: ","))]}")
+}
+
+/// `volatility COUNT`: out-of-the-money prices of random strikes and volatilities, one by one and in a batch.
+func volatility(_ arguments: [String]) throws {
+    let count = Int(arguments[0]) ?? 10_000
+    var random = RandomGenerator(seed: 5)
+    var (kinds, strikes, prices, exact): ([OptionQuote.Kind], [Double], [Double], [Double]) = ([], [], [], [])
+    while prices.count < count {
+        let k = random.uniform(-1, 1)
+        let sigma = exp(random.uniform(log(0.05), log(2)))
+        let kind: OptionQuote.Kind = k >= 0 ? .call : .put
+        let price = try Black.price(kind, forward: 100, strike: 100 * exp(k), tau: 0.5, volatility: sigma)
+        guard price > 1e-200 else { continue }
+        kinds.append(kind)
+        strikes.append(100 * exp(k))
+        prices.append(price)
+        exact.append(sigma)
+    }
+    var found: [Double] = []
+    let batch = try median(21, calls: 1) {
+        try Black.impliedVolatilities(kinds, prices: prices, forward: 100, strikes: strikes, tau: 0.5, into: &found)
+    }
+    var sum = 0.0
+    let scalar = try median(21, calls: 1) {
+        for i in 0..<count {
+            sum += try Black.impliedVolatility(kinds[i], price: prices[i], forward: 100, strike: strikes[i], tau: 0.5)
+        }
+    }
+    var worst = 0.0
+    for i in 0..<count {
+        let again = try Black.price(kinds[i], forward: 100, strike: strikes[i], tau: 0.5, volatility: found[i])
+        worst = max(worst, abs(again / prices[i] - 1))
+    }
+    print(
+        "{\"batch\": \(batch / Double(count)), \"scalar\": \(scalar / Double(count)), \"roundTrip\": \(worst),"
+            + " \"checksum\": \(sum), \"strikes\": \(json(strikes)), \"prices\": \(json(prices))}")
+}
+
+let arguments = Array(CommandLine.arguments.dropFirst())
+switch arguments.first {
+case "surface": try surface(arguments.dropFirst())
+case "calibrate": try calibrate(Array(arguments.dropFirst()))
+case "volatility": try volatility(Array(arguments.dropFirst()))
+default:
+    print("usage: heston-bench surface|calibrate|volatility … (see benchmarks/heston/compare.py)")
+    exit(64)
+}
