@@ -122,6 +122,9 @@ internal import NIOCore
     var isBlockOversized = false
     var isBlockOpen = false
 
+    /// Of clients.
+    @safe @exclusivity(unchecked) private var idleResets = IdleResets()
+
     // The state of one `receive` or `produce`.
     var inputBase: UnsafePointer<UInt8>?
     var inputCount = 0
@@ -175,12 +178,22 @@ internal import NIOCore
         let count = bytes.count
         unsafe inputBase = base.assumingMemoryBound(to: UInt8.self)
         inputCount = count
-        let result = unsafe nghttp2_session_mem_recv(handle, inputBase, count)
-        unsafe inputBase = nil
-        if receivedDataByteCount > 0 {
-            unsafe nghttp2_session_consume_connection(handle, receivedDataByteCount)
-            receivedDataByteCount = 0
+        defer {
+            unsafe inputBase = nil
+            if receivedDataByteCount > 0 {
+                unsafe nghttp2_session_consume_connection(handle, receivedDataByteCount)
+                receivedDataByteCount = 0
+            }
         }
+        guard role == .server else { return try unsafe take(bytes) }
+        let before = idleResets.count
+        defer { controlFrameCount += idleResets.count - before }
+        try unsafe idleResets.filter(bytes) { (part) throws(Failure) in try unsafe take(part) }
+    }
+
+    private func take(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
+        let base = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+        let result = unsafe nghttp2_session_mem_recv(handle, base, bytes.count)
         if result < 0 { throw failure(Int32(clamping: result)) }
     }
 
