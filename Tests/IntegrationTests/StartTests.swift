@@ -1,8 +1,10 @@
 import ChildProcesses
 import Foundation
 import LocalStack
+import RPC
 import Storage
 import Testing
+import VommaProto
 
 extension Integration {
     /// What a service says, and the code it ends with, when it can't start.
@@ -36,10 +38,33 @@ extension Integration {
             let given = try ComposeFile().variables(of: service.rawValue)
             #expect(given.subtracting(known) == [], "given, but not known")
             // Their defaults are on 127.0.0.1, where in a container nobody else is.
+            // Limits and tokens are handed on from compose's own environment.
             let needed = Set(ServiceName.allCases.map(\.addressVariable) + ["VOMMA_DATABASE_URL"]).union(
-                known.filter { $0.hasPrefix("VOMMA_TLS_") })
+                known.filter { $0.contains(/^VOMMA_(TLS_|RPC_|TOKENS?_FILE)/) })
             #expect(known.intersection(needed).subtracting(given) == [], "needed, but not given")
             #expect(given.contains("VOMMA_TLS_KEY") && given.count >= 4)
+        }
+
+        @Test("limits and tokens of a process are handed on to the services that it starts, and nothing else of it is")
+        func handedOn() async throws {
+            let folder = FileManager.default.temporaryDirectory.appending(path: "vomma-\(UUID().uuidString)").path
+            defer { try? FileManager.default.removeItem(atPath: folder) }
+            var configuration = LocalStack.Configuration(
+                binaries: Fleet.binaries, dataFolder: folder, databaseURL: "none")
+            // Each of the others would keep the service from its start.
+            configuration.environment = LocalStack.Configuration.handedOn([
+                "VOMMA_RPC_MAX_HEADER_BYTES": "2000", "VOMMA_TOKENS_FILE": "", "VOMMA_TOKEN_FILE": "",
+                "VOMMA_PORT": "none", "VOMMA_LOG_LEVEL": "none", "PATH": "none",
+            ])
+            #expect(configuration.environment.count == 3)
+            let stack = try LocalStack(configuration, log: Fleet.silent)
+            let child = stack.child(.hestonInverter)
+            try await stack.restart(child)
+            defer { child.kill() }
+            let health = HealthClient(stack.channel(.hestonInverter))
+            let long = CallOptions(metadata: ["x": String(repeating: "0", count: 2000)])
+            let status = await failure { _ = try await health.check(HealthCheckRequest(), options: long) }
+            #expect(status == RPCStatus(.resourceExhausted, "headers of more than 2000 bytes"))
         }
 
         @Test("An unknown argument is refused")
