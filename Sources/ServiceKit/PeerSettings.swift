@@ -41,7 +41,7 @@ public struct PeerSettings: Sendable {
         }
         if let path = settings.path("token.file", "file with the token that peers are shown with every call") {
             do throws(TokenFileError) {
-                token = try WatchedFile(path) { text, path throws(TokenFileError) in
+                token = try WatchedFile(path, isSecret: true) { text, path throws(TokenFileError) in
                     try TokenCredentials.metadata(text, path: path)
                 }
             } catch {
