@@ -222,7 +222,7 @@ let package = Package(
             dependencies: [
                 "ChildProcesses", "Kernels", "LocalStack", "MarketData", "NeuralNetworks", "RPC", "ServiceKit",
                 "Storage", "Telemetry", "TestKit", "VommaProto", logging, "market-gateway", "heston-inverter-service", "regime-sentiment-service",
-                "feature-service", "policy-service", "execution-service", "trainer",
+                "feature-service", "policy-service", "execution-service", "trainer", "vomma",
             ], swiftSettings: strict),
         .testTarget(
             name: "PeerTests",

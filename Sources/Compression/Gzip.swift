@@ -41,7 +41,7 @@ public enum Gzip {
         guard bytes.count >= 20, bytes.count <= Int(UInt32.max), bytes.starts(with: [0x1F, 0x8B, 8]) else {
             throw .damaged(reason: "no gzip member")
         }
-        let told = bytes.suffix(4).reversed().reduce(0) { $0 << 8 | Int($1) }
+        let told = toldByteCount(bytes)
         guard told <= maxByteCount else { throw .tooLong(byteCount: told) }
         var failure: GzipError?
         // One byte more: a member that goes on is told from one that ends.
@@ -65,6 +65,11 @@ public enum Gzip {
         }
         if let failure { throw failure }
         return result
+    }
+
+    /// How long the contents of a member are, as it says itself: `decompressed` never makes more of it.
+    public static func toldByteCount(_ bytes: [UInt8]) -> Int {
+        bytes.suffix(4).reversed().reduce(0) { $0 << 8 | Int($1) }
     }
 
     /// One step of zlib from all the input to all the output.

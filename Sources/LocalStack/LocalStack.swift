@@ -25,6 +25,11 @@ public final class LocalStack: Sendable {
         /// Further variables for every service.
         public var environment: [String: String] = [:]
 
+        /// Those variables of a process that are meant for its services too: their limits, and their tokens.
+        public static func handedOn(_ environment: [String: String]) -> [String: String] {
+            environment.filter { $0.key.contains(/^VOMMA_(RPC_|TOKENS?_FILE$)/) }
+        }
+
         public init(binaries: String, dataFolder: String, databaseURL: String) {
             self.binaries = binaries
             self.dataFolder = dataFolder
@@ -57,6 +62,8 @@ public final class LocalStack: Sendable {
     public let children: [ServiceChild]
     private let peers: PeerSettings
     private let ports: ReservedPorts
+    /// How long a service that is stopped may go on with its calls.
+    private let drain: Duration
     private let log: Logger
 
     /// Chooses free ports and prepares the children; starts nothing yet.
@@ -86,6 +93,7 @@ public final class LocalStack: Sendable {
         environment["VOMMA_TLS_KEY"] = files?.key
         environment["VOMMA_TLS_AUTHORITY"] = files?.authority
         environment.merge(configuration.environment) { $1 }
+        drain = .seconds(environment["VOMMA_RPC_DRAIN_SECONDS"].flatMap { Int($0) } ?? 5)
         var seen: [ServiceName: Int] = [:]
         let metricsPorts = ports.numbers.dropFirst(names.count)
         children = zip(zip(names, ports.numbers), metricsPorts).map { service, metricsPort in
@@ -149,7 +157,8 @@ public final class LocalStack: Sendable {
     /// Stops all of them, last started first: each drains its calls; one that does not end in time is killed.
     public func stop() async {
         for child in children.reversed() { child.terminate() }
-        let deadline = ContinuousClock.now + .seconds(15)
+        // Ten seconds more than its calls may take.
+        let deadline = ContinuousClock.now + .seconds(10) + drain
         for child in children.reversed() {
             while child.isRunning, ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(10)) }
             child.kill()

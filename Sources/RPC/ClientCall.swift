@@ -12,8 +12,19 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         var initialMetadata = Metadata()
     }
 
-    /// Repetitions of a call that the server certainly did not process.
-    private static let maxTransparentRetryCount = 4
+    /// How far an attempt came that has ended without an answer; what gRPC's proposal A6 lets be made again unseen.
+    enum Reach {
+        /// Nothing of it was sent: made again as often as need be, until the deadline.
+        case unsent
+        /// It was sent, and the server certainly did not process it: made again once.
+        case unprocessed
+        /// The server may have processed it: only `CallOptions.retry` makes it again.
+        case unknown
+    }
+
+    /// Attempts that were never sent, after which there are pauses: a server that hangs up at once, each time, is not
+    /// to be asked in circles.
+    private static let promptRetryCount = 4
 
     let path: String
     let options: CallOptions
@@ -35,8 +46,11 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
     var waitingSince = 0
     private var connection: ClientConnection?
     private var stream: HTTP2Session.StreamReference?
-    /// How often the call was made anew because the server had not processed it.
-    private var transparentRetryCount = 0
+    /// Attempts that were never sent, and the pauses after the first of them.
+    private var unsentCount = 0
+    private var unsentBackoff: Backoff
+    /// An attempt was refused unprocessed: there is no second unseen repetition.
+    private var wasRefused = false
     private var retries: RetryState?
     private var heads = ResponseHeads()
     private var inbound: InboundMessages
@@ -72,6 +86,8 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         deadline = own.map { own in inherited.map { min(own, $0) } ?? own } ?? inherited
         outgoing = OutgoingCall(path: path, deadline: deadline, trace: parent?.trace, metadata: options.metadata)
         inbound = InboundMessages(maxMessageByteCount: transport.configuration.maxMessageByteCount)
+        unsentBackoff = Backoff(
+            initial: transport.configuration.initialBackoff, longest: transport.configuration.maxBackoff)
         super.init(loop: transport.loop)
     }
 
@@ -196,7 +212,7 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         case .finish(let status) where !isCommitted && status.code != .ok:
             let pushback = heads.pushback
             resetStream()
-            attemptFailed(status, isUnprocessed: false, pushback)
+            attemptFailed(status, .unknown, pushback)
         case .finish(let status):
             do throws(RPCStatus) {
                 try inbound.end()
@@ -234,46 +250,50 @@ final class ClientCall: StreamEndpoint, @unchecked Sendable {
         finish(RPCStatus(.internal, "the stream ended without a status"))
     }
 
-    func streamClosed(_ code: HTTP2ErrorCode) {
+    func streamClosed(_ code: HTTP2ErrorCode, wasSent: Bool) {
         stream = nil
         connection = nil
         // By REFUSED_STREAM the server tells that it did not touch the call, and so does a GOAWAY that leaves it out.
         attemptFailed(
             RPCStatus(StatusCode(resetCode: code), "the server reset the stream (HTTP/2 code \(code.rawValue))"),
-            isUnprocessed: code == .refusedStream)
+            !wasSent ? .unsent : code == .refusedStream ? .unprocessed : .unknown)
     }
 
     func connectionLost(_ reason: String, wasSent: Bool) {
         stream = nil
         connection = nil
-        attemptFailed(RPCStatus(.unavailable, reason), isUnprocessed: !wasSent)
+        attemptFailed(RPCStatus(.unavailable, reason), wasSent ? .unknown : .unsent)
     }
 
     /// An attempt has ended without an answer: makes another one if that is allowed, else ends the call.
-    func attemptFailed(_ status: RPCStatus, isUnprocessed: Bool, _ pushback: RetryPushback? = nil) {
+    func attemptFailed(_ status: RPCStatus, _ reach: Reach, _ pushback: RetryPushback? = nil) {
         guard self.status == nil else { return }
         detach()
         guard !isCommitted else { return finish(status) }
-        if isUnprocessed, transparentRetryCount < Self.maxTransparentRetryCount {
-            transparentRetryCount += 1
-            prepareAttempt()
-            transport.place(self)
+        if reach == .unsent {
+            unsentCount += 1
+            let pause = unsentCount > Self.promptRetryCount ? unsentBackoff.next(random: Double.random(in: 0..<1)) : nil
+            tryAgain(after: pause)
+        } else if reach == .unprocessed, !wasRefused {
+            wasRefused = true
+            tryAgain(after: nil)
         } else if let pause = retries?.retry(
             after: status, pushback, &transport.throttle, random: Double.random(in: 0..<1))
         {
-            prepareAttempt()
-            retryTimer = loop.scheduleTask(in: TimeAmount(pause)) {
-                self.retryTimer = nil
-                self.transport.place(self)
-            }
+            tryAgain(after: pause)
         } else {
             finish(status)
         }
     }
 
-    private func prepareAttempt() {
+    private func tryAgain(after pause: Duration?) {
         heads = ResponseHeads()
         inbound = InboundMessages(maxMessageByteCount: transport.configuration.maxMessageByteCount)
+        guard let pause else { return transport.place(self) }
+        retryTimer = loop.scheduleTask(in: TimeAmount(pause)) {
+            self.retryTimer = nil
+            self.transport.place(self)
+        }
     }
 
     private func commit() {

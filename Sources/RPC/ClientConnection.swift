@@ -55,7 +55,7 @@ final class ClientConnection: HTTP2Connection {
             if let call = call(stream) {
                 calls[stream.slot] = nil
                 callCount -= 1
-                call.streamClosed(code)
+                call.streamClosed(code, wasSent: session.wasHeadSent(slot: stream.slot))
             }
             session.release(stream)
             endIfLeft()

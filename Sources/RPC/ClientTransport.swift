@@ -92,7 +92,7 @@ final class ClientTransport: @unchecked Sendable {
         } else if let number = selector.pick(), let connection = links[number]?.connection {
             call.begin(on: connection)
         } else if !call.options.waitForReady, hasFailed(since: selector.failureCount) {
-            call.attemptFailed(failure, isUnprocessed: false)
+            call.attemptFailed(failure, .unknown)
         } else if waiting.count >= configuration.maxWaitingCallCount {
             call.abort(RPCStatus(.resourceExhausted, "\(waiting.count) calls wait for a connection already"))
         } else {
@@ -141,7 +141,7 @@ final class ClientTransport: @unchecked Sendable {
 
     private func failImpatient() {
         for call in takeWaiting(where: { !$0.options.waitForReady && hasFailed(since: $0.waitingSince) }) {
-            call.attemptFailed(failure, isUnprocessed: false)
+            call.attemptFailed(failure, .unknown)
         }
     }
 

@@ -108,8 +108,8 @@ class HTTP2Connection: ChannelInboundHandler {
                 unsafe dispatchEvents(input: bytes)
             } catch {
                 unsafe dispatchEvents(input: bytes)
-                ends(as: .protocolError)
-                session.terminate(.protocolError)
+                ends(as: error.code == .enhanceYourCalm ? .flood : .protocolError)
+                session.terminate(error.code)
                 log.debug("HTTP/2 input refused", metadata: ["reason": "\(error.reason)"])
                 flush()
                 close("HTTP/2 input refused: \(error.reason)")

@@ -14,12 +14,12 @@ enum HTTP2Callbacks {
         }
         unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks) {
             _, _, name, nameCount, value, valueCount, _, userData in
-            unsafe withSession(userData) {
+            let goesOn = unsafe withSession(userData) {
                 unsafe $0.header(
                     UnsafeBufferPointer(start: name, count: nameCount),
                     UnsafeBufferPointer(start: value, count: valueCount))
             }
-            return 0
+            return goesOn == true ? 0 : Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
         }
         unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks) { _, frame, userData in
             guard let frame = unsafe frame else { return 0 }
@@ -105,13 +105,16 @@ extension HTTP2Session {
         isBlockOpen = true
     }
 
-    fileprivate func header(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) {
+    /// `false`: no more of this connection.
+    fileprivate func header(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) -> Bool {
         blockByteCount += name.count + value.count + 32
         guard blockByteCount <= configuration.maxHeaderListByteCount else {
             isBlockOversized = true
-            return
+            isBlockBomb = blockByteCount > headerBombByteCount
+            return !isBlockBomb
         }
         unsafe headers.append(name: name, value: value)
+        return true
     }
 
     fileprivate func frameReceived(_ frame: UnsafePointer<nghttp2_frame>) {

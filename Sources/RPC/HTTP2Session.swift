@@ -54,6 +54,8 @@ internal import NIOCore
     /// A connection-level failure: nothing more can be received or sent.
     struct Failure: Error, Equatable {
         let reason: String
+        /// What to tell the peer.
+        var code = HTTP2ErrorCode.protocolError
     }
 
     /// A piece of an outgoing body: a few head bytes, first in the high bits, then the rest.
@@ -121,6 +123,11 @@ internal import NIOCore
     var blockByteCount = 0
     var isBlockOversized = false
     var isBlockOpen = false
+    /// A block had so much more than the limit that nothing further is unpacked.
+    var isBlockBomb = false
+
+    /// Of clients.
+    @safe @exclusivity(unchecked) private var idleResets = IdleResets()
 
     // The state of one `receive` or `produce`.
     var inputBase: UnsafePointer<UInt8>?
@@ -169,20 +176,37 @@ internal import NIOCore
 
     /// Takes bytes from the peer and appends to `events`. What the peer does wrong becomes a reset or a GOAWAY that
     /// `produce` sends, after which `isOver`.
-    /// - Throws: `Failure` when the bytes are not HTTP/2 at all, or flood us.
+    /// - Throws: `Failure` when the bytes are not HTTP/2 at all, or flood us; with what to tell the peer.
     func receive(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
         guard let base = bytes.baseAddress else { return }
         let count = bytes.count
         unsafe inputBase = base.assumingMemoryBound(to: UInt8.self)
         inputCount = count
-        let result = unsafe nghttp2_session_mem_recv(handle, inputBase, count)
-        unsafe inputBase = nil
-        if receivedDataByteCount > 0 {
-            unsafe nghttp2_session_consume_connection(handle, receivedDataByteCount)
-            receivedDataByteCount = 0
+        defer {
+            unsafe inputBase = nil
+            if receivedDataByteCount > 0 {
+                unsafe nghttp2_session_consume_connection(handle, receivedDataByteCount)
+                receivedDataByteCount = 0
+            }
+        }
+        guard role == .server else { return try unsafe take(bytes) }
+        let before = idleResets.count
+        defer { controlFrameCount += idleResets.count - before }
+        try unsafe idleResets.filter(bytes) { (part) throws(Failure) in try unsafe take(part) }
+    }
+
+    private func take(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
+        let base = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+        let result = unsafe nghttp2_session_mem_recv(handle, base, bytes.count)
+        if isBlockBomb {
+            throw Failure(reason: "a header block of more than \(headerBombByteCount) bytes", code: .enhanceYourCalm)
         }
         if result < 0 { throw failure(Int32(clamping: result)) }
     }
+
+    /// What a header block may unpack to before the connection is given up. HPACK makes thousands of bytes of one, and
+    /// what is over the limit has to be unpacked all the same, for the blocks after it: up to here that costs little.
+    var headerBombByteCount: Int { 8 * configuration.maxHeaderListByteCount }
 
     /// Appends bytes to send until about `limit` are in the buffer. Returns whether more are ready.
     func produce(into buffer: inout ByteBuffer, limit: Int) throws(Failure) -> Bool {

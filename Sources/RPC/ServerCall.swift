@@ -15,6 +15,24 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         case finished
     }
 
+    /// A compressed message on its way to the handler.
+    private enum Unpacking {
+        /// None, or one so small that it is unpacked when it is taken. → running
+        case idle
+        /// Beside the event loop; it will have so many bytes. → done, idle
+        case running(UnpackJob, byteCount: Int)
+        /// Nobody has taken it yet; with the bytes to credit for it. → idle
+        case done([UInt8], credit: Int)
+
+        var heldByteCount: Int {
+            switch self {
+            case .idle: 0
+            case .running(_, let byteCount): byteCount
+            case .done(let message, _): message.count
+            }
+        }
+    }
+
     let method: ServedMethod
     let context: CallContext
     /// How many of the method's hooks have seen the beginning.
@@ -31,7 +49,8 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     @safe @exclusivity(unchecked) private var connection: ServerConnection?
     @safe @exclusivity(unchecked) private var phase = Phase.idle
     @safe @exclusivity(unchecked) private var inbound: InboundMessages
-    /// What the connection was told that `inbound` and `onlyRequest` hold.
+    @safe @exclusivity(unchecked) private var unpacking = Unpacking.idle
+    /// What the connection was told that `inbound`, `unpacking` and `onlyRequest` hold.
     @safe @exclusivity(unchecked) private var heldByteCount = 0
     @safe @exclusivity(unchecked) private var hasStarted = false
     @safe @exclusivity(unchecked) private var hasReturned = false
@@ -85,13 +104,45 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
             try inbound.end()
             if method.kind.requestIsStream {
                 serveReader()
-            } else if inbound.count == 1, let (message, _) = try inbound.take() {
-                onlyRequest = message
-                // Longer than it came, if it was compressed.
-                if message.count > inbound.receivedByteCount, !countHeld() { throw Self.noMemory }
-                startHandler()
+            } else if inbound.count == 1, let (message, _) = inbound.takePacked() {
+                if UnpackJob.isWorthIt(message, maxByteCount: inbound.maxMessageByteCount) {
+                    try unpack(message, credit: 0)
+                } else {
+                    try begin(with: message.unpacked(maxByteCount: inbound.maxMessageByteCount))
+                }
             } else {
                 throw RPCStatus(.unimplemented, "\(inbound.count) requests, exactly 1 is expected")
+            }
+        } catch {
+            end(error)
+        }
+    }
+
+    /// The request of a call with one is there.
+    private func begin(with request: [UInt8]) throws(RPCStatus) {
+        onlyRequest = request
+        // Longer than it came, if it was compressed.
+        if request.count > inbound.receivedByteCount, !countHeld() { throw Self.noMemory }
+        startHandler()
+    }
+
+    private func unpack(_ message: InboundMessages.Message, credit: Int) throws(RPCStatus) {
+        let job = UnpackJob(message, maxByteCount: inbound.maxMessageByteCount)
+        unpacking = .running(job, byteCount: message.unpackedByteCount)
+        guard countHeld() else { throw Self.noMemory }
+        job.start(on: loop) { self.unpacked($0, credit: credit) }
+    }
+
+    private func unpacked(_ outcome: Result<[UInt8], RPCStatus>, credit: Int) {
+        guard phase != .finished else { return }
+        unpacking = .idle
+        do throws(RPCStatus) {
+            let message = try outcome.get()
+            if method.kind.requestIsStream {
+                unpacking = .done(message, credit: credit)
+                serveReader()
+            } else {
+                try begin(with: message)
             }
         } catch {
             end(error)
@@ -103,7 +154,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     /// Tells the connection what this call holds of requests. `false`: there is no room for it.
     private func countHeld() -> Bool {
         guard let connection else { return true }
-        let held = phase == .finished ? 0 : inbound.heldByteCount + onlyRequest.count
+        let held = phase == .finished ? 0 : inbound.heldByteCount + unpacking.heldByteCount + onlyRequest.count
         defer { heldByteCount = held }
         return connection.hold(held - heldByteCount)
     }
@@ -204,6 +255,8 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         let wasIdle = phase == .idle
         phase = .finished
         inbound.removeAll()
+        if case .running(let job, _) = unpacking { job.cancel() }
+        unpacking = .idle
         guard let connection else { return }
         _ = countHeld()
         let response = context.response
@@ -243,12 +296,23 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     override func takeMessage() -> Result<[UInt8]?, RPCStatus>? {
         if let failure { return .failure(failure) }
+        switch unpacking {
+        case .running: return nil
+        case .done(let message, let credit):
+            unpacking = .idle
+            taken(credit: credit)
+            return .success(message)
+        case .idle: break
+        }
         do throws(RPCStatus) {
-            if let (message, credit) = try inbound.take() {
-                connection?.session.consume(stream, credit)
-                connection?.scheduleFlush()
-                _ = countHeld()
-                return .success(message)
+            if let (message, credit) = inbound.takePacked() {
+                if UnpackJob.isWorthIt(message, maxByteCount: inbound.maxMessageByteCount) {
+                    try unpack(message, credit: credit)
+                    return nil
+                }
+                let unpacked = try message.unpacked(maxByteCount: inbound.maxMessageByteCount)
+                taken(credit: credit)
+                return .success(unpacked)
             }
         } catch {
             failure = error
@@ -258,6 +322,13 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         }
         if inbound.isExhausted { return .success(nil) }
         return phase == .finished ? .failure(RPCStatus(.cancelled, "the call is over")) : nil
+    }
+
+    /// The handler has a message more: its sender may send as much again.
+    private func taken(credit: Int) {
+        connection?.session.consume(stream, credit)
+        connection?.scheduleFlush()
+        _ = countHeld()
     }
 
     override func enqueue(_ message: [UInt8]) -> WriteOutcome {

@@ -118,7 +118,7 @@ public final class TLSCredentials: Sendable {
             chain = try certificates(path)
             try checkDates(chain.prefix(1), path, now: now)
             do {
-                key = try NIOSSLPrivateKey(bytes: bytes(keyPath), format: .pem)
+                key = try NIOSSLPrivateKey(bytes: bytes(keyPath, isSecret: true), format: .pem)
             } catch let error as TLSError {
                 throw error
             } catch {
@@ -167,10 +167,11 @@ public final class TLSCredentials: Sendable {
         }
     }
 
-    private static func bytes(_ path: String) throws(TLSError) -> [UInt8] {
+    private static func bytes(_ path: String, isSecret: Bool = false) throws(TLSError) -> [UInt8] {
         let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { throw .cannotRead(path: path, reason: unsafe String(cString: strerror(errno))) }
         defer { close(file) }
+        if isSecret, let mode = SecretFile.openness(of: file, path: path) { throw .exposed(path: path, mode: mode) }
         var all: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 16 << 10)
         while true {
@@ -211,6 +212,8 @@ public final class TLSCredentials: Sendable {
 public enum TLSError: Error, Sendable, Equatable {
     /// No such file, no permission, …
     case cannotRead(path: String, reason: String)
+    /// Every user of the machine may read or replace the private key.
+    case exposed(path: String, mode: UInt32)
     /// Nothing in the file is a PEM certificate.
     case noCertificate(path: String)
     /// The file is no PEM private key, or an encrypted one.
@@ -229,6 +232,7 @@ extension TLSError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .cannotRead(let path, let reason): "\(path) cannot be read: \(reason)"
+        case .exposed(let path, let mode): SecretFile.description(path: path, mode: mode)
         case .noCertificate(let path): "\(path) holds no PEM certificate"
         case .badKey(let path): "\(path) is no unencrypted PEM private key"
         case .keyMismatch(let certificate, let key): "the key in \(key) is not that of the certificate in \(certificate)"
@@ -254,6 +258,9 @@ private struct FileStamp: Equatable {
     private let byteCount: Int64
     private let modifiedSeconds: Int
     private let modifiedNanoseconds: Int
+    /// Of the inode, its permissions among it.
+    private let changedNanoseconds: Int
+    private let changedSeconds: Int
 
     /// `nil` when there is no such file.
     init?(_ path: String) {
@@ -264,5 +271,7 @@ private struct FileStamp: Equatable {
         byteCount = Int64(status.st_size)
         modifiedSeconds = Int(status.st_mtim.tv_sec)
         modifiedNanoseconds = Int(status.st_mtim.tv_nsec)
+        changedSeconds = Int(status.st_ctim.tv_sec)
+        changedNanoseconds = Int(status.st_ctim.tv_nsec)
     }
 }

@@ -3,12 +3,14 @@ public import RPC
 public import Telemetry
 
 /// How this process speaks to its peers, the same for services and the command line: `VOMMA_TLS_…`,
-/// `VOMMA_TOKEN_FILE` and `VOMMA_RPC_COMPRESSION`.
+/// `VOMMA_TOKEN_FILE`, `VOMMA_RPC_COMPRESSION` and `VOMMA_RPC_MAX_MESSAGE_BYTES`.
 public struct PeerSettings: Sendable {
     /// `nil`: connections are not encrypted.
     public var tls: TLSCredentials?
     /// How messages are compressed: requests to peers, and a service's responses.
     public var compression = MessageCompression.identity
+    /// Longest response that is taken from peers: as long as a request that a service takes.
+    public var maxMessageByteCount = RPCLimit.defaults.maxMessageByteCount
 
     /// The metadata that shows peers our token; `nil`: we have none.
     var token: WatchedFile<Metadata>?
@@ -27,6 +29,9 @@ public struct PeerSettings: Sendable {
         let encoding = settings.choice(
             "rpc.compression", default: "none", of: ["none", "gzip"], "how messages of 1 KiB and more are compressed")
         compression = encoding == "gzip" ? .gzip : .identity
+        var limits = RPCLimit.defaults
+        RPCLimit.longestMessage.read(&settings, into: &limits)
+        maxMessageByteCount = limits.maxMessageByteCount
         if files != TLSCredentials.Files() {
             do throws(TLSError) {
                 tls = try TLSCredentials(files)
@@ -36,7 +41,7 @@ public struct PeerSettings: Sendable {
         }
         if let path = settings.path("token.file", "file with the token that peers are shown with every call") {
             do throws(TokenFileError) {
-                token = try WatchedFile(path) { text, path throws(TokenFileError) in
+                token = try WatchedFile(path, isSecret: true) { text, path throws(TokenFileError) in
                     try TokenCredentials.metadata(text, path: path)
                 }
             } catch {
@@ -76,6 +81,7 @@ public struct PeerSettings: Sendable {
         }
         configuration.tls = channelsAreEncrypted ? tls : nil
         configuration.compression = compression
+        configuration.maxMessageByteCount = maxMessageByteCount
         return RPCChannel(addresses, configuration: configuration, log: log)
     }
 }

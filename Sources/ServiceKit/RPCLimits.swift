@@ -37,10 +37,13 @@ struct RPCLimit: Sendable {
     private static let longest = Int(Int32.max)
     private static let day = 86_400
 
+    /// Also of channels to other services (`PeerSettings`).
+    static let longestMessage = RPCLimit(
+        "rpc.max.message.bytes", .number(\.maxMessageByteCount, 1024...longest),
+        "longest request, and longest response of another service, also once decompressed")
+
     static let all: [RPCLimit] = [
-        RPCLimit(
-            "rpc.max.message.bytes", .number(\.maxMessageByteCount, 1024...longest),
-            "longest request, also once it is decompressed"),
+        longestMessage,
         RPCLimit(
             "rpc.max.held.bytes", .number(\.maxHeldByteCount, 65_536...(1 << 40)),
             "requests and responses of all clients that are held at once; not less than the longest request"),
@@ -109,7 +112,8 @@ struct RPCLimit: Sendable {
         }
     }
 
-    private func read(_ settings: inout Settings, into configuration: inout RPCServerConfiguration) {
+    /// Reads this one into its place in `configuration`, whose value is the default.
+    func read(_ settings: inout Settings, into configuration: inout RPCServerConfiguration) {
         switch value {
         case .number(let path, let range):
             configuration[keyPath: path] = settings.int(

@@ -146,10 +146,7 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         services.append(.init(service: RPCServerRunner(server: server, health: health, log: log)))
         if common.exitsWithStandardInput { services.append(
                 .init(service: StandardInputWatch(), successTerminationBehavior: .gracefullyShutdownGroup)) }
-        var group = ServiceGroupConfiguration(
-            services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
-        // The calls' time, and as long as everything else has had by default.
-        group.maximumGracefulShutdownDuration = configuration.drainTimeout + .seconds(5)
+        let group = ServiceGroupConfiguration(services, drain: configuration.drainTimeout, log: log)
         log.info("starting", metadata: ["host": "\(common.host)", "port": "\(common.port)"])
         defer { log.info("stopped") }
         do {
@@ -185,6 +182,15 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         case let error as StorageError: "\(error). VOMMA_DATABASE_URL says which database is used."
         default: "\(error)"
         }
+    }
+}
+
+extension ServiceGroupConfiguration {
+    /// Services that end with the process, and have as long for it as calls may take, `drain`, and 5 seconds more,
+    /// which is what everything else gets.
+    init(_ services: [ServiceConfiguration], drain: Duration, log: Logger) {
+        self.init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
+        maximumGracefulShutdownDuration = drain + .seconds(5)
     }
 }
 

@@ -44,16 +44,23 @@ public struct Settings {
         parse: (String) -> T?
     ) -> T {
         let variable = Self.variable(key)
-        descriptions.append(
-            SettingDescription(
-                variable: variable, meaning: meaning, defaultValue: defaultValue.map { "\($0)" }, isSecret: secret))
+        // A key with two readers is described once, and so is what is wrong with it.
+        let isFirst = !descriptions.contains { $0.variable == variable }
+        if isFirst {
+            descriptions.append(
+                SettingDescription(
+                    variable: variable, meaning: meaning, defaultValue: defaultValue.map { "\($0)" },
+                    isSecret: secret))
+        }
         guard let text = reader.string(forKey: ConfigKey(key), isSecret: secret), !text.isEmpty else {
             if let defaultValue { return defaultValue }
-            faults.append("\(variable) is not set (\(meaning))")
+            if isFirst { faults.append("\(variable) is not set (\(meaning))") }
             return fallback
         }
         if let value = parse(text) { return value }
-        faults.append("\(variable) is \(secret ? "not usable" : "“\(text)”"), expected \(expecting)")
+        if isFirst {
+            faults.append("\(variable) is \(secret ? "not usable" : "“\(text)”"), expected \(expecting)")
+        }
         return fallback
     }
 

@@ -1,3 +1,5 @@
+import ChildProcesses
+import Foundation
 import LocalStack
 import RPC
 import Storage
@@ -42,6 +44,52 @@ extension Integration {
                         && $0.labels["status"] == "OK"
                 }
                 #expect((checks?.value ?? 0) >= 1, "\(child.name)")
+            }
+        }
+
+        /// What `vomma run` writes into its data folder.
+        private struct StackFile: Encodable {
+            var databaseURL: String
+            var addresses: [String: String]
+            var metricsPorts: [String: [Int]]
+        }
+
+        @Test("vomma status tells the key figures of each process in a line")
+        func keyFigures() async throws {
+            let fleet = try await Fleet.shared()
+            let folder = Fleet.folder + "/status"
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            let children = fleet.stack.children
+            let file = StackFile(
+                databaseURL: fleet.databaseURL,
+                addresses: Dictionary(children.map { ($0.name.rawValue, "127.0.0.1:\($0.port)") }) { $1 },
+                metricsPorts: Dictionary(grouping: children, by: \.name.rawValue).mapValues { $0.map(\.metricsPort) })
+            try JSONEncoder().encode(file).write(to: URL(fileURLWithPath: folder + "/stack.json"))
+            let inverter = fleet.stack.child(.hestonInverter).port
+            // One call that has failed, and one that is under way.
+            #expect(await failure { _ = try await fleet.inverter.price(PriceRequest()) }?.code == .invalidArgument)
+            let channel = RPCChannel(host: "127.0.0.1", port: inverter, log: Fleet.silent)
+            var watch = HealthClient(channel).watch(HealthCheckRequest()).makeAsyncIterator()
+            _ = try await watch.next()
+            let (status, output) = try await ChildProcess.run(
+                Fleet.binaries + "/vomma", ["status", "--data-folder", folder], environment: [:])
+            #expect(status == 0, "\(output)")
+            await channel.close()
+            for child in children {
+                let line = try #require(
+                    output.split(separator: "\n").first { $0.contains(":\(child.metricsPort)/metrics ") }, "\(output)")
+                let figures = try #require(
+                    line.wholeMatch(
+                        of: /\ +\S+ +(\d+) calls, (\d+) not OK, (\d+) in flight, (\d+) connections, (\d+) MiB(.*)/),
+                    "\(line)")
+                // Each has answered a health check at the least.
+                for figure in [figures.1, figures.5] { #expect((Int(figure) ?? 0) >= 1, "\(line)") }
+                if child.name == .hestonInverter {
+                    for figure in [figures.2, figures.3, figures.4] { #expect((Int(figure) ?? 0) >= 1, "\(line)") }
+                    #expect(figures.6.isEmpty, "\(line)")
+                } else {
+                    #expect(figures.6.contains(/^, [1-5] to the database$/), "\(line)")
+                }
             }
         }
 

@@ -1,8 +1,10 @@
 import ChildProcesses
 import Foundation
 import LocalStack
+import RPC
 import Storage
 import Testing
+import VommaProto
 
 extension Integration {
     /// What a service says, and the code it ends with, when it can't start.
@@ -36,10 +38,87 @@ extension Integration {
             let given = try ComposeFile().variables(of: service.rawValue)
             #expect(given.subtracting(known) == [], "given, but not known")
             // Their defaults are on 127.0.0.1, where in a container nobody else is.
+            // Limits and tokens are handed on from compose's own environment.
             let needed = Set(ServiceName.allCases.map(\.addressVariable) + ["VOMMA_DATABASE_URL"]).union(
-                known.filter { $0.hasPrefix("VOMMA_TLS_") })
+                known.filter { $0.contains(/^VOMMA_(TLS_|RPC_|TOKENS?_FILE)/) })
             #expect(known.intersection(needed).subtracting(given) == [], "needed, but not given")
             #expect(given.contains("VOMMA_TLS_KEY") && given.count >= 4)
+        }
+
+        @Test("limits and tokens of a process are handed on to the services that it starts, and nothing else of it is")
+        func handedOn() async throws {
+            let folder = FileManager.default.temporaryDirectory.appending(path: "vomma-\(UUID().uuidString)").path
+            defer { try? FileManager.default.removeItem(atPath: folder) }
+            var configuration = LocalStack.Configuration(
+                binaries: Fleet.binaries, dataFolder: folder, databaseURL: "none")
+            // Each of the others would keep the service from its start.
+            configuration.environment = LocalStack.Configuration.handedOn([
+                "VOMMA_RPC_MAX_HEADER_BYTES": "2000", "VOMMA_TOKENS_FILE": "", "VOMMA_TOKEN_FILE": "",
+                "VOMMA_PORT": "none", "VOMMA_LOG_LEVEL": "none", "PATH": "none",
+            ])
+            #expect(configuration.environment.count == 3)
+            let stack = try LocalStack(configuration, log: Fleet.silent)
+            let child = stack.child(.hestonInverter)
+            try await stack.restart(child)
+            defer { child.kill() }
+            let health = HealthClient(stack.channel(.hestonInverter))
+            let long = CallOptions(metadata: ["x": String(repeating: "0", count: 2000)])
+            let status = await failure { _ = try await health.check(HealthCheckRequest(), options: long) }
+            #expect(status == RPCStatus(.resourceExhausted, "headers of more than 2000 bytes"))
+        }
+
+        /// Who `vomma run` is, and by which command it is made that.
+        struct Runner: Sendable, CustomTestStringConvertible {
+            let testDescription: String
+            let prefix: [String]
+            /// Who PostgreSQL runs as, and owns its data.
+            let server: String
+
+            static let itself = Runner(
+                testDescription: "this user", prefix: [], server: geteuid() == 0 ? "postgres" : NSUserName())
+            static let ordinary = Runner(
+                testDescription: "an ordinary user",
+                prefix: ["/usr/bin/setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=-all"],
+                server: "nobody")
+
+            /// Root can be another user as well, if that one may enter the build's folder.
+            static let possible: [Runner] = {
+                guard geteuid() == 0 else { return [itself] }
+                let vomma = Fleet.binaries + "/vomma"
+                let mayRun = try? ChildProcess(
+                    ordinary.prefix[0], ordinary.prefix.dropFirst() + ["/usr/bin/test", "-x", vomma],
+                    output: .unnamedFile
+                ).waitUntilEnd()
+                if mayRun == 0 { return [itself, ordinary] }
+                print("not tested: vomma run as an ordinary user, who may not run \(vomma) here")
+                return [itself]
+            }()
+        }
+
+        @Test("vomma run starts a PostgreSQL of its own, as root and as an ordinary user", arguments: Runner.possible)
+        func ownCluster(_ runner: Runner) async throws {
+            let folder = "/tmp/vomma-run-\(UUID().uuidString)"
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            defer { try? FileManager.default.removeItem(atPath: folder) }
+            if runner.server == "nobody" {
+                try FileManager.default.setAttributes([.ownerAccountName: "nobody"], ofItemAtPath: folder)
+            }
+            let command = runner.prefix + [Fleet.binaries + "/vomma", "run", "--data-folder", folder]
+            let child = try ChildProcess(
+                command[0], Array(command.dropFirst()), environment: ["PATH": "/usr/bin:/bin"], output: .collected)
+            let started = await child.line { $0.contains("private cluster in") }
+            #expect(started != nil, "\(child.text)")
+            let data = folder + "/postgresql/server/data"
+            let owner = try FileManager.default.attributesOfItem(atPath: data)[.ownerAccountName] as? String
+            #expect(owner == runner.server)
+            let process = try #require(
+                try String(contentsOfFile: data + "/postmaster.pid", encoding: .utf8).split(separator: "\n").first)
+            let running = try FileManager.default.attributesOfItem(atPath: "/proc/\(process)")
+            #expect(running[.ownerAccountName] as? String == runner.server)
+            child.signal(SIGTERM)
+            #expect(await child.end() == 130, "\(child.text)")
+            // It takes its server along.
+            #expect(!FileManager.default.fileExists(atPath: data + "/postmaster.pid"))
         }
 
         @Test("An unknown argument is refused")

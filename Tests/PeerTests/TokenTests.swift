@@ -28,7 +28,10 @@ final class TokenTests {
         #expect(status == 0, "\(output)")
         let text = try #require(output.firstMatch(of: /(?m)^vomma_[0-9a-f]{48}$/), "\(output)").0
         let line = try #require(output.split(separator: "\n").first { $0.hasPrefix("\(name) ") }, "\(output)")
-        try (text + "\n").write(toFile: folder.appending(path: name).path, atomically: true, encoding: .utf8)
+        let isMade = FileManager.default.createFile(
+            atPath: folder.appending(path: name).path, contents: Data((text + "\n").utf8),
+            attributes: [.posixPermissions: 0o600])
+        #expect(isMade)
         return (String(text), String(line))
     }
 
@@ -103,6 +106,18 @@ final class TokenTests {
             #expect(refused.status == 64, "\(refused.output)")
             for text in words { #expect(refused.output.contains(text), "\(refused.output)") }
         }
+    }
+
+    @Test("a service whose token every user of the machine can read does not start; vomma call likewise")
+    func exposed() async throws {
+        _ = try await token("alice")
+        let path = folder.appending(path: "alice").path
+        try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: path)
+        let words = "\(path) holds a secret that every user of this machine can get at (mode 0644): chmod 600 \(path)"
+        let end = try await ServiceUnderTest("heston-inverter-service", environment: ["VOMMA_TOKEN_FILE": path]).end()
+        #expect(end.exitCode == 78 && end.output.contains(words), "\(end.output)")
+        let call = try await Self.vomma("call", "127.0.0.1:1", "--list", environment: ["VOMMA_TOKEN_FILE": path])
+        #expect(call.status == 64 && call.output.contains(words), "\(call.output)")
     }
 
     @Test("a token's name has a place in a line")

@@ -348,6 +348,25 @@ private final class StubbornServer: HTTP2Connection {
     }
 }
 
+/// A server that allows no streams, and hangs up once the client knows it: nothing is ever sent to it.
+private final class UnwillingServer: HTTP2Connection {
+    init(_ loop: any EventLoop) throws {
+        var http2 = HTTP2Configuration()
+        http2.maxConcurrentStreamCount = 0
+        try super.init(.server, http2, keepAlive: KeepAliveConfiguration(), loop: loop, log: quiet)
+    }
+
+    override func handle(_ event: HTTP2Session.Event, input: UnsafeRawBufferPointer) {
+        switch event {
+        case .settings:
+            session.ping()
+            scheduleFlush()
+        case .pingAnswered: context?.close(promise: nil)
+        default: break
+        }
+    }
+}
+
 @Suite(.timeLimit(.minutes(1))) struct TransparentRetryTests {
     private func call(_ channel: RPCChannel) async -> RPCStatus {
         await status {
@@ -356,12 +375,12 @@ private final class StubbornServer: HTTP2Connection {
         }
     }
 
-    @Test("A refused request is made again unseen, a stream of requests too, but not for ever")
+    @Test("A refused request is made again unseen, a stream of requests too, but once only")
     func refused() async throws {
-        let script = StubbornServer.Script([.refuse, .refuse, .echo])
+        let script = StubbornServer.Script([.refuse, .echo])
         try await StubbornServer.run(script) { channel in
             #expect(await call(channel) == .ok)
-            #expect(script.requests.value == 3)
+            #expect(script.requests.value == 2)
         }
         let streams = StubbornServer.Script([.refuse, .echo])
         try await StubbornServer.run(streams) { channel in
@@ -373,7 +392,16 @@ private final class StubbornServer: HTTP2Connection {
         let never = StubbornServer.Script([.refuse])
         try await StubbornServer.run(never) { channel in
             #expect(await call(channel).code == .unavailable)
-            #expect(never.requests.value == 5)
+            #expect(never.requests.value == 2)
+        }
+        // From there on it is the policy's affair.
+        let often = StubbornServer.Script([.refuse, .refuse, .refuse, .echo])
+        try await StubbornServer.run(often) { channel in
+            var policy = RetryPolicy.idempotent
+            policy.initialBackoff = .milliseconds(1)
+            let options = CallOptions(retry: policy)
+            let answer: Blob = try await channel.unary("/test.Service/Echo", Blob("x"), options: options)
+            #expect(answer.text == "x" && often.requests.value == 4)
         }
     }
 
@@ -411,6 +439,50 @@ private final class StubbornServer: HTTP2Connection {
             let outcome = await second.collectStarted()
             #expect(outcome.status == .ok && outcome.messages == [Array("y".utf8)])
             #expect(script.requests.value == 2)
+        }
+    }
+
+    @Test("A request that is never sent is made again on one connection after the other, as long as it takes")
+    func oftenNeverSent() async throws {
+        let refusals = Counter()
+        let script = StubbornServer.Script([.echo])
+        try await withListener { channel in
+            let isUnwilling = refusals.value < 10
+            if isUnwilling { refusals.increment() }
+            let loop = channel.eventLoop
+            let server: HTTP2Connection? =
+                isUnwilling ? try? UnwillingServer(loop) : try? StubbornServer(script, maxStreams: 100, loop: loop)
+            if let server { try? channel.pipeline.syncOperations.addHandler(server) }
+        } _: { port in
+            var configuration = RPCChannelConfiguration()
+            configuration.initialBackoff = .milliseconds(1)
+            let channel = RPCChannel(host: "127.0.0.1", port: port, configuration: configuration, log: quiet)
+            #expect(await call(channel) == .ok)
+            #expect(refusals.value == 10 && script.requests.value == 1)
+            await channel.close()
+        }
+    }
+
+    @Test("It takes as long as the deadline lets it")
+    func neverSentInTime() async throws {
+        let connections = Counter()
+        try await withListener { channel in
+            connections.increment()
+            if let server = try? UnwillingServer(channel.eventLoop) {
+                try? channel.pipeline.syncOperations.addHandler(server)
+            }
+        } _: { port in
+            var configuration = RPCChannelConfiguration()
+            configuration.initialBackoff = .milliseconds(1)
+            let channel = RPCChannel(host: "127.0.0.1", port: port, configuration: configuration, log: quiet)
+            let ended = await status {
+                let options = CallOptions(timeout: .milliseconds(100))
+                _ = try await channel.unary("/test.Service/Echo", Blob("x"), options: options) as Blob
+            }
+            #expect(ended.code == .deadlineExceeded)
+            // Not in circles: after the fourth time there is a pause, and it grows.
+            #expect(connections.value < 20)
+            await channel.close()
         }
     }
 }

@@ -1,6 +1,8 @@
 import Compression
 import InteropService
 import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
 import Testing
 
 @testable import RPC
@@ -158,6 +160,76 @@ private func compressed(_ bytes: [UInt8]) throws -> [UInt8] {
         #expect(credit == 0 && inbound.heldByteCount == bytes.count && inbound.receivedByteCount == bytes.count - 5)
         let taken = try #require(try inbound.take())
         #expect(taken.message == Self.text && taken.credit == bytes.count && inbound.heldByteCount == 0)
+    }
+
+    @Test("A request that takes long to unpack holds up nobody on its connection")
+    func unpackedAside() async throws {
+        let order = NIOLockedValueBox<[String]>([])
+        let note = RPCMethod.unary("/test.Service/Note") { (request: Blob, _) -> Blob in
+            order.withLockedValue { $0.append(request.bytes.count > 100 ? "long" : "short") }
+            return Blob([])
+        }
+        let notes = RPCMethod.clientStreaming("/test.Service/Notes") { (requests: RequestStream<Blob>, _) -> Blob in
+            for try await request in requests {
+                order.withLockedValue { $0.append(request.bytes.count > 100 ? "long" : "short") }
+            }
+            return Blob([])
+        }
+        try await withServer([note, notes]) { _, channel in
+            let connect: Blob = try await channel.unary("/test.Service/Note", Blob([]))
+            #expect(connect.bytes.isEmpty)
+            order.withLockedValue { $0 = [] }
+            let long = [UInt8](repeating: 0, count: 3 << 20)
+            for path in ["/test.Service/Note", "/test.Service/Notes"] {
+                func call(_ path: String, _ request: [UInt8]) -> ClientCall {
+                    ClientCall(
+                        path, request: request, options: CallOptions(compression: .gzip), transport: channel.transport)
+                }
+                let (first, second) = (call(path, long), call("/test.Service/Note", [1]))
+                // One after the other, in one write.
+                try await channel.transport.loop.submit {
+                    first.start()
+                    second.start()
+                }.get()
+                #expect(await second.collectStarted().status == .ok)
+                #expect(await first.collectStarted().status == .ok)
+                #expect(order.withLockedValue { $0 } == ["short", "long"], "\(path)")
+                order.withLockedValue { $0 = [] }
+            }
+        }
+    }
+
+    @Test("Of what is unpacked aside nothing is lost, and order is kept; what waits for a call that ended is freed")
+    func unpackedInOrder() async throws {
+        let sizes = [10, 300_000, 0, 70_000, 5000, 1 << 20, 3]
+        try await withServer([both]) { _, channel in
+            let call = channel.bidirectional(
+                "/test.Service/Both", options: CallOptions(compression: .gzip), request: Blob.self, response: Blob.self)
+            for size in sizes { try await call.requests.write(Blob([UInt8](repeating: 1, count: size))) }
+            call.requests.finish()
+            var answers: [Int] = []
+            for try await answer in call.responses { answers.append(answer.bytes.count) }
+            #expect(answers == sizes)
+        }
+        let packed = try #require(Gzip.compressed([UInt8](repeating: 0, count: 1 << 20)))
+        let message = InboundMessages.Message(bytes: packed, isCompressed: true)
+        #expect(UnpackJob.isWorthIt(message, maxByteCount: 1 << 20))
+        // It is refused by what it says.
+        #expect(!UnpackJob.isWorthIt(message, maxByteCount: (1 << 20) - 1))
+        let plain = InboundMessages.Message(bytes: packed, isCompressed: false)
+        #expect(!UnpackJob.isWorthIt(plain, maxByteCount: 1 << 20))
+        let loop = MultiThreadedEventLoopGroup.singleton.any()
+        let (cancelled, other) = (UnpackJob(message, maxByteCount: 1 << 20), UnpackJob(message, maxByteCount: 1 << 20))
+        cancelled.cancel()
+        let outcomes = NIOLockedValueBox<[Int?]>([])
+        let done = OneShot<Void>()
+        cancelled.start(on: loop) { _ in outcomes.withLockedValue { $0.append(nil) } }
+        other.start(on: loop) { outcome in
+            outcomes.withLockedValue { $0.append(try? outcome.get().count) }
+            done.fire(())
+        }
+        await done.wait()
+        #expect(outcomes.withLockedValue { $0 } == [1 << 20])
     }
 
     @Test("What compressed requests unpack to counts for what the server holds")

@@ -60,6 +60,24 @@ import Testing
         #expect(inbound.count == 0)
     }
 
+    @Test("The room that is made for a message counts before it has come, and is in proportion to what has")
+    func room() throws {
+        var inbound = InboundMessages(maxMessageByteCount: 64 << 20)
+        let message = [UInt8](repeating: 7, count: 8 << 20)
+        let wire = frame(message)
+        var come = 0
+        while come < wire.count {
+            let piece = wire[come..<min(come + 100_000, wire.count)]
+            _ = try inbound.receive(piece)
+            come += piece.count
+            // Memory comes in pages.
+            #expect(inbound.heldByteCount >= come - 5 && inbound.heldByteCount <= 4 * come + 16_384)
+            if come == 100_000 { #expect(inbound.heldByteCount >= 3 * come) }
+        }
+        #expect(try inbound.take()?.message == message)
+        #expect(inbound.heldByteCount == 0)
+    }
+
     @Test("Timeouts: print, parse, never shorter, at most eight digits", arguments: 0..<200 as Range<UInt64>)
     func timeouts(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)

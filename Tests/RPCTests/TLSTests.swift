@@ -230,7 +230,29 @@ extension TestCertificates {
             == .cannotRead(path: c.path("none.pem"), reason: "No such file or directory"))
         #expect(failure(files("text.pem", "server.key")) == .noCertificate(path: c.path("text.pem")))
         #expect(failure(files(nil, nil, "text.pem")) == .noCertificate(path: c.path("text.pem")))
+        func setMode(_ mode: Int, _ name: String) throws {
+            try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: c.path(name))
+        }
+        try setMode(0o600, "text.pem")
         #expect(failure(files("server.pem", "text.pem")) == .badKey(path: c.path("text.pem")))
+        // A key is its owner's, and its group's at the most; certificates are everybody's.
+        for (mode, error) in [
+            (0o640, nil), (0o644, TLSError.exposed(path: c.path("server.key"), mode: 0o644)),
+            (0o602, .exposed(path: c.path("server.key"), mode: 0o602)), (0o400, nil),
+        ] as [(Int, TLSError?)] {
+            try setMode(mode, "server.key")
+            try setMode(0o644, "server.pem")
+            #expect(failure(files("server.pem", "server.key", "ca.pem")) == error)
+        }
+        #expect("\(TLSError.exposed(path: "a.key", mode: 0o4604))".hasSuffix("(mode 4604): chmod 600 a.key"))
+        // A container's secrets may be readable by all of its users: it has one.
+        try setMode(0o444, "server.key")
+        let file = unsafe open(c.path("server.key"), O_RDONLY)
+        #expect(SecretFile.openness(of: file, path: c.path("server.key")) == 0o444)
+        #expect(SecretFile.openness(of: file, path: "/run/secrets/server.key") == nil)
+        #expect(SecretFile.openness(of: file, path: "/run/secrets/../server.key") == 0o444)
+        close(file)
+        try setMode(0o600, "server.key")
         #expect(
             failure(files("server.pem", "client.key"))
                 == .keyMismatch(certificate: c.path("server.pem"), key: c.path("client.key")))

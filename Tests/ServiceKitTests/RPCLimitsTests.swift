@@ -46,9 +46,12 @@ import Testing
         #expect(server.drainTimeout == .seconds(2018))
     }
 
-    @Test("what is not set is as any server has it, but for longer messages")
-    func defaults() {
-        let (server, faults) = Self.read([:])
+    /// compose.yml sets all of them, to nothing where its environment says nothing.
+    @Test("what is not set, or to nothing, is as any server has it, but for longer messages", arguments: [false, true])
+    func defaults(isEmpty: Bool) {
+        let keys = isEmpty ? RPCLimit.all.map(\.key) + ["rpc.compression"] : []
+        let names = keys.map { $0.dropFirst("rpc.".count).uppercased().replacing(".", with: "_") }
+        let (server, faults) = Self.read(Dictionary(uniqueKeysWithValues: names.map { ($0, "") }))
         let plain = RPCServerConfiguration()
         #expect(faults.isEmpty)
         #expect(server.maxMessageByteCount == 64 << 20)

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Logging
 import RPC
 import Synchronization
@@ -39,7 +40,14 @@ private struct TokenFile: ~Copyable {
     let path = FileManager.default.temporaryDirectory.appending(path: "tokens-\(UUID().uuidString)").path
 
     init(_ text: String) throws { try write(text) }
-    func write(_ text: String) throws { try text.write(toFile: path, atomically: true, encoding: .utf8) }
+    func write(_ text: String, mode: Int = 0o600) throws { try Self.write(text, to: path, mode: mode) }
+    static func write(_ text: String, to path: String, mode: Int = 0o600) throws {
+        // Made anew, in one step, so that nobody sees half of it.
+        let draft = path + ".new"
+        let isMade = FileManager.default.createFile(
+            atPath: draft, contents: Data(text.utf8), attributes: [.posixPermissions: mode])
+        guard isMade, unsafe rename(draft, path) == 0 else { throw Fault() }
+    }
     func remove() throws { try FileManager.default.removeItem(atPath: path) }
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
@@ -107,6 +115,49 @@ private struct TokenFile: ~Copyable {
                     + "`vomma token new NAME` makes one",
                 "VOMMA_TOKENS_FILE: /no/such cannot be read: No such file or directory",
             ])
+    }
+
+    @Test(
+        "a token that every user of the machine can get at is not used, and the file, its mode and the remedy are named",
+        arguments: [
+            (0o600, true), (0o400, true), (0o640, true), (0o660, true), (0o644, false), (0o604, false), (0o602, false),
+        ])
+    func exposedToken(mode: Int, isFine: Bool) throws {
+        let file = try TokenFile("")
+        try file.write(BearerToken().text, mode: mode)
+        var settings = Settings(environment: ["VOMMA_TOKEN_FILE": file.path])
+        let peers = PeerSettings(&settings)
+        guard !isFine else {
+            #expect(settings.faults.isEmpty && peers.token != nil)
+            return
+        }
+        let digits = String(mode, radix: 8)
+        #expect(
+            settings.faults == [
+                "VOMMA_TOKEN_FILE: \(file.path) holds a secret that every user of this machine can get at "
+                    + "(mode 0\(digits)): chmod 600 \(file.path)"
+            ])
+        // Of servers, who know sums of tokens only, nothing is asked.
+        let token = BearerToken()
+        try file.write(try #require(token.line(name: "a")), mode: mode)
+        #expect(try file.accepted().content.name(of: token.text) == "a")
+    }
+
+    @Test("a token's file that is opened to everybody is logged once, and its token stays as it was")
+    func exposedLater() throws {
+        let (first, second) = (BearerToken(), BearerToken())
+        let file = try TokenFile(first.text)
+        let token = try WatchedFile(file.path, isSecret: true) { text, path throws(TokenFileError) in
+            try TokenCredentials.metadata(text, path: path)
+        }
+        let record = LogRecord()
+        try file.write(second.text, mode: 0o644)
+        for _ in 0..<3 { token.reread(record.log) }
+        #expect(token.content["authorization"] == "Bearer \(first.text)")
+        #expect(record.all.count == 1 && record.all[0].contains("chmod 600"), "\(record.all)")
+        try file.write(second.text)
+        token.reread(record.log)
+        #expect(token.content["authorization"] == "Bearer \(second.text)")
     }
 
     @Test("a changed file holds at once; one that cannot be used is logged once, and what was there stays")
@@ -229,7 +280,7 @@ private struct WhoService: RPCService {
         let peers = PeerSettings(&settings)
         try settings.validate()
         let renew: @Sendable () throws -> Void = { [path = own.path] in
-            try second.text.write(toFile: path, atomically: true, encoding: .utf8)
+            try TokenFile.write(second.text, to: path)
             peers.token?.reread(quiet)
         }
         try await withServer([WhoService()], interceptors: [TokenAuthentication(tokens: try file.accepted())]) {

@@ -58,12 +58,9 @@ struct CallCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        var configuration = RPCChannelConfiguration()
-        configuration.maxMessageByteCount = 64 << 20
         let addresses = [RPC.Address(host: address.host, port: address.port)]
         let channel = try PeerSettings.process(calling: addresses).channel(
-            to: addresses, configuration: configuration,
-            log: Logger(label: "vomma.call") { _ in SwiftLogNoOpLogHandler() })
+            to: addresses, log: Logger(label: "vomma.call") { _ in SwiftLogNoOpLogHandler() })
         do {
             try await run(channel)
             await channel.close()

@@ -124,6 +124,7 @@ struct RunCommand: AsyncParsableCommand {
         configuration.databaseURLs = urls
         configuration.trainers = trainers
         configuration.peers = try PeerSettings.process()
+        configuration.environment = LocalStack.Configuration.handedOn(ProcessInfo.processInfo.environment)
         let stack = try LocalStack(configuration, log: log)
         let pool = try ConnectionPool(StorageConfiguration(url: url), log: log)
         let outcome: Result<Void, any Error>
