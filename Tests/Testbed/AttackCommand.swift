@@ -17,7 +17,7 @@ struct AttackCommand: AsyncParsableCommand {
     @Option(help: "Only attacks whose name contains this.")
     var only = ""
     @Option(help: "Resident memory that the server may reach, in MiB.")
-    var limit = 400
+    var limit = 256
     @Option(help: "How long each attack goes on, in seconds.")
     var seconds = 3
 
