@@ -61,7 +61,7 @@ instructions: deps
 bench: build
 	env -u OPENBLAS_CORETYPE benchmarks/run.sh $(ARGS)
 
-## make bench-<area>      the benchmarks of one area: rpc, storage, stack
+## make bench-<area>      the benchmarks of one area: rpc, storage, heston, stack
 bench-%: build
 	env -u OPENBLAS_CORETYPE benchmarks/run.sh $*
 

@@ -162,7 +162,7 @@ let package = Package(
                 "Evaluation", "Features", "Learning", "NeuralNetworks", "Policies", "Regimes", "Telemetry", "Trading", metrics,
             ]),
         service(
-            "vomma", ["DynamicMessages", "LocalStack", "Reports", "Telemetry", "Trading", argumentParser, signals]),
+            "vomma", ["DynamicMessages", "Heston", "LocalStack", "Reports", "Telemetry", "Trading", argumentParser, signals]),
 
         // What tests use: a service for foreign clients, and an executable to let them loose on.
         .target(
@@ -227,7 +227,7 @@ let package = Package(
         .testTarget(
             name: "PeerTests",
             dependencies: [
-                "ChildProcesses", "InteropService", "Kernels", "Policies", "RPC", "Regimes", "ServiceKit", "Storage",
+                "ChildProcesses", "Heston", "InteropService", "Kernels", "MarketData", "Policies", "RPC", "Regimes", "ServiceKit", "Storage",
                 "TestKit", "VommaProto", "heston-inverter-service", "policy-service", "regime-sentiment-service", "vomma", logging,
             ],
             swiftSettings: strict),

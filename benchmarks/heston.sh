@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The Heston lab beside QuantLib and "let's be rational": surfaces with and without gradient, calibration, implied
-# volatility; accuracy against the reference values beside the checkout. One thread each, in interleaved rounds.
+# The Heston lab beside QuantLib: surfaces with and without gradient, calibration, implied volatility; accuracy against
+# the reference values beside the checkout. One thread each, in interleaved rounds.
 # Environment: ROUNDS (5).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ ${SWIFT:-swift} build -c release --static-swift-stdlib --product heston-bench 2>
 venv=.build/venv-heston
 if [ ! -x $venv/bin/python ]; then
     python3 -m venv $venv
-    $venv/bin/pip -q install QuantLib numpy numba py_lets_be_rational py_vollib_vectorized setuptools
+    $venv/bin/pip -q install QuantLib
 fi
 echo "machine: $(nproc) cores, $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs); $(uname -sr)"
 taskset -c 0 $venv/bin/python benchmarks/heston/compare.py .build/release/heston-bench "${ROUNDS:-5}"

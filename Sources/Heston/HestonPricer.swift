@@ -147,28 +147,32 @@ public struct OptionValue: Sendable, Equatable {
     public var delta: Double
     /// Twice by spot.
     public var gamma: Double
+    /// The price of the digital option of the same kind, strike and maturity, which pays 1 where this one ends in the
+    /// money: e^(−rτ)·P(S > K) for a call.
+    public var digital: Double
     /// By the five parameters. The derivative by v0 is the model's vega, per unit of variance.
     public var gradient: HestonGradient
 
-    public static let zero = OptionValue(price: 0, delta: 0, gamma: 0, gradient: .zero)
+    public static let zero = OptionValue(price: 0, delta: 0, gamma: 0, digital: 0, gradient: .zero)
 
-    public init(price: Double, delta: Double, gamma: Double, gradient: HestonGradient) {
+    public init(price: Double, delta: Double, gamma: Double, digital: Double, gradient: HestonGradient) {
         self.price = price
         self.delta = delta
         self.gamma = gamma
+        self.digital = digital
         self.gradient = gradient
     }
 
-    /// `ratio` is K/F; `carry` is S₀·e^(−qτ), the discounted forward.
+    /// `ratio` is K/F; `carry` is S₀·e^(−qτ), the discounted forward; `discount` is e^(−rτ).
     @inline(always)
     init(
-        _ value: NormalisedValue, isCall: Bool, ratio: Double, carry: Double, spot: Double,
+        _ value: NormalisedValue, isCall: Bool, ratio: Double, carry: Double, discount: Double, spot: Double,
         _ detail: SurfacePricer.Detail
     ) {
         // In the money by parity, exactly: the same number is added to one side as is taken from the other.
         let inTheMoney = isCall ? max(0, 1 - ratio) : max(0, ratio - 1)
         price = carry * (value.outOfTheMoney + inTheMoney)
-        (delta, gamma, gradient) = (0, 0, .zero)
+        (delta, gamma, digital, gradient) = (0, 0, 0, .zero)
         guard detail != .prices else { return }
         let g = value.gradient
         gradient = .init(
@@ -177,5 +181,6 @@ public struct OptionValue: Sendable, Equatable {
         let discountedCarry = carry / spot
         delta = discountedCarry * (value.deltaMinusOne + (isCall ? 1 : 0))
         gamma = discountedCarry / spot * value.spotGamma
+        digital = discount * (isCall ? value.exceedance : 1 - value.exceedance)
     }
 }

@@ -10,6 +10,8 @@ struct NormalisedValue {
     var deltaMinusOne: Double
     /// Gamma times spot, undiscounted. Never negative.
     var spotGamma: Double
+    /// P(S_τ > K) under the pricing measure.
+    var exceedance: Double
 }
 
 /// The strikes of one maturity: k = ln(K/F), and K/F.
@@ -102,7 +104,8 @@ struct SliceEngine {
 
     /// Beyond the reach: nothing, within the tolerance.
     private static func worthless(_ k: Double) -> NormalisedValue {
-        NormalisedValue(outOfTheMoney: 0, gradient: (0, 0, 0, 0, 0), deltaMinusOne: k > 0 ? -1 : 0, spotGamma: 0)
+        NormalisedValue(outOfTheMoney: 0, gradient: (0, 0, 0, 0, 0), deltaMinusOne: k > 0 ? -1 : 0, spotGamma: 0,
+            exceedance: k > 0 ? 0 : 1)
     }
 
     // MARK: The vertical line
@@ -234,7 +237,8 @@ private struct Sums {
         NormalisedValue(
             outOfTheMoney: max(0, (k >= 0 ? 1 : ratio) - price),
             gradient: (-gradient.0, -gradient.1, -gradient.2, -gradient.3, -gradient.4), deltaMinusOne: delta,
-            spotGamma: max(0, gamma))
+            // −∂c/∂(K/F) of the call c = 1 − m.
+            spotGamma: max(0, gamma), exceedance: min(max(0, (delta + price) / ratio), 1))
     }
 }
 

@@ -9,7 +9,7 @@ public struct SurfacePricer: ~Copyable, Sendable {
         case prices
         /// The derivatives by the five parameters too.
         case gradients
-        /// Delta and gamma as well.
+        /// Delta, gamma and digitals as well.
         case greeks
     }
 
@@ -21,6 +21,8 @@ public struct SurfacePricer: ~Copyable, Sendable {
         var places: [Int]
         /// S₀·e^(−qτ), the discounted forward.
         var carry: Double
+        /// e^(−rτ).
+        var discount: Double
     }
 
     public let contracts: [OptionContract]
@@ -53,7 +55,8 @@ public struct SurfacePricer: ~Copyable, Sendable {
             slices.append(
                 Slice(
                     tau: tau, strikes: Strikes(places.map { contracts[$0].strike }, forward: market.forward(tau: tau)),
-                    places: places, carry: market.spot * exp(-market.dividendYield * tau)))
+                    places: places, carry: market.spot * exp(-market.dividendYield * tau),
+                    discount: market.discount(tau: tau)))
             start = end
         }
         self.slices = slices
@@ -72,7 +75,7 @@ public struct SurfacePricer: ~Copyable, Sendable {
                 let place = slice.places[index]
                 values[place] = OptionValue(
                     value, isCall: contracts[place].kind == .call, ratio: slice.strikes.ratio[index],
-                    carry: slice.carry, spot: market.spot, detail)
+                    carry: slice.carry, discount: slice.discount, spot: market.spot, detail)
             }
         }
     }

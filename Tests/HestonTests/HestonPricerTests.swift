@@ -192,6 +192,25 @@ import Testing
         #expect(abs(grid[1] - together[2].price) < 1e-10 && abs(grid[2] - together[1].price) < 1e-10)
     }
 
+    @Test("digitals are the slope of calls and puts in the strike, and make up the discount", arguments: [0, 1, 2])
+    func digitals(index: Int) throws {
+        let sets = [[2, 0.04, 0.3, -0.7, 0.04], [1.15, 0.0398, 5.75, -0.95, 0.17], [3, 0.5, 1.5, -0.2, 0.45]]
+        let pricer = try HestonPricer(try HestonParameters(array: sets[index]), Self.market)
+        for tau in [0.02, 0.5, 3] {
+            for strike in [70.0, 99, 101, 140] {
+                func value(_ kind: OptionQuote.Kind, _ strike: Double) throws -> OptionValue {
+                    try pricer.value(.init(kind: kind, strike: strike, tau: tau))
+                }
+                let (call, put) = try (value(.call, strike), value(.put, strike))
+                #expect(abs(call.digital + put.digital - Self.market.discount(tau: tau)) < 1e-14)
+                // A central difference errs by h²/6 of the third derivative and by the prices' 1e-13 over h.
+                let h = 1e-3
+                let slope = try (value(.call, strike - h).price - value(.call, strike + h).price) / (2 * h)
+                #expect(abs(call.digital - slope) < 1e-6, "\(sets[index]) \(tau) \(strike)")
+            }
+        }
+    }
+
     @Test("a model surface's volatilities give its prices back; hopeless cells are missing")
     func surface() throws {
         let pricer = try HestonPricer(.init(kappa: 2, theta: 0.04, sigma: 0.3, rho: -0.7, v0: 0.04), Self.market)

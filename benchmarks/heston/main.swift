@@ -119,7 +119,7 @@ func volatility(_ arguments: [String]) throws {
         let sigma = exp(random.uniform(log(0.05), log(2)))
         let kind: OptionQuote.Kind = k >= 0 ? .call : .put
         let price = try Black.price(kind, forward: 100, strike: 100 * exp(k), tau: 0.5, volatility: sigma)
-        guard price > 1e-200 else { continue }
+        guard price > 1e-60 else { continue }
         kinds.append(kind)
         strikes.append(100 * exp(k))
         prices.append(price)

@@ -126,6 +126,7 @@ struct HestonServer: HestonInverterService {
         guard request.greeks else { return response }
         response.delta = values.map(\.delta)
         response.gamma = values.map(\.gamma)
+        response.digital = values.map(\.digital)
         response.byKappa = values.map(\.gradient.kappa)
         response.byTheta = values.map(\.gradient.theta)
         response.bySigma = values.map(\.gradient.sigma)

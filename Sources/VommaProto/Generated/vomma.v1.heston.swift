@@ -583,7 +583,7 @@ public struct PriceRequest: ProtoMessage {
     public var tau: [Double] = []
     /// One for each strike, or one for all; empty: calls.
     public var kinds: [OptionKind] = []
-    /// Also the derivatives.
+    /// Also the derivatives and digitals.
     public var greeks: Bool = false
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
@@ -651,7 +651,7 @@ extension PriceRequest: @unsafe WireMessage {
     }
 }
 
-/// One entry a strike. The gradient arrays are empty unless asked for.
+/// One entry a strike. All but the prices are empty unless asked for.
 public struct PriceResponse: ProtoMessage {
     public static let protoName = "vomma.v1.PriceResponse"
     /// Field `prices`.
@@ -670,6 +670,8 @@ public struct PriceResponse: ProtoMessage {
     public var byRho: [Double] = []
     /// Field `by_v0`.
     public var byV0: [Double] = []
+    /// The price of an option of the same kind, strike and expiry that pays 1 where this one ends in the money.
+    public var digital: [Double] = []
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -684,7 +686,8 @@ public struct PriceResponse: ProtoMessage {
         byTheta: [Double] = [],
         bySigma: [Double] = [],
         byRho: [Double] = [],
-        byV0: [Double] = []
+        byV0: [Double] = [],
+        digital: [Double] = []
     ) {
         self.prices = prices
         self.delta = delta
@@ -694,6 +697,7 @@ public struct PriceResponse: ProtoMessage {
         self.bySigma = bySigma
         self.byRho = byRho
         self.byV0 = byV0
+        self.digital = digital
     }
 }
 
@@ -718,6 +722,7 @@ extension PriceResponse: @unsafe WireMessage {
         self.bySigma = unsafe Wire.numbers(wire.pointee.n_by_sigma_6, wire.pointee.by_sigma_6)
         self.byRho = unsafe Wire.numbers(wire.pointee.n_by_rho_7, wire.pointee.by_rho_7)
         self.byV0 = unsafe Wire.numbers(wire.pointee.n_by_v0_8, wire.pointee.by_v0_8)
+        self.digital = unsafe Wire.numbers(wire.pointee.n_digital_9, wire.pointee.digital_9)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__PriceResponse>, _ arena: inout Arena) {
@@ -737,6 +742,8 @@ extension PriceResponse: @unsafe WireMessage {
         unsafe wire.pointee.by_rho_7 = arena.numbers(self.byRho)
         unsafe wire.pointee.n_by_v0_8 = self.byV0.count
         unsafe wire.pointee.by_v0_8 = arena.numbers(self.byV0)
+        unsafe wire.pointee.n_digital_9 = self.digital.count
+        unsafe wire.pointee.digital_9 = arena.numbers(self.digital)
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -1311,35 +1318,36 @@ extension FileDescriptors {
             cnJvchgCIAEoCUgAQggKBnJlc3VsdCLFAQoMUHJpY2VSZXF1ZXN0Ei4KCnBhcmFtZXRlcnMYASABKAsyGi52b21tYS52MS5I
             ZXN0b25QYXJhbWV0ZXJzEgwKBHNwb3QYAiABKAESDAoEcmF0ZRgDIAEoARIWCg5kaXZpZGVuZF95aWVsZBgEIAEoARIPCgdz
             dHJpa2VzGAUgAygBEgsKA3RhdRgGIAMoARIjCgVraW5kcxgHIAMoDjIULnZvbW1hLnYxLk9wdGlvbktpbmQSDgoGZ3JlZWtz
-            GAggASgIIpIBCg1QcmljZVJlc3BvbnNlEg4KBnByaWNlcxgBIAMoARINCgVkZWx0YRgCIAMoARINCgVnYW1tYRgDIAMoARIQ
+            GAggASgIIqMBCg1QcmljZVJlc3BvbnNlEg4KBnByaWNlcxgBIAMoARINCgVkZWx0YRgCIAMoARINCgVnYW1tYRgDIAMoARIQ
             CghieV9rYXBwYRgEIAMoARIQCghieV90aGV0YRgFIAMoARIQCghieV9zaWdtYRgGIAMoARIOCgZieV9yaG8YByADKAESDQoF
-            YnlfdjAYCCADKAEioQEKGEltcGxpZWRWb2xhdGlsaXR5UmVxdWVzdBIMCgRzcG90GAEgASgBEgwKBHJhdGUYAiABKAESFgoO
-            ZGl2aWRlbmRfeWllbGQYAyABKAESDgoGcHJpY2VzGAQgAygBEg8KB3N0cmlrZXMYBSADKAESCwoDdGF1GAYgAygBEiMKBWtp
-            bmRzGAcgAygOMhQudm9tbWEudjEuT3B0aW9uS2luZCJHChlJbXBsaWVkVm9sYXRpbGl0eVJlc3BvbnNlEhoKEmltcGxpZWRf
-            dm9sYXRpbGl0eRgBIAMoARIOCgZlcnJvcnMYAiADKAkipgEKEENhbGlicmF0ZVJlcXVlc3QSIgoHc3VyZmFjZRgBIAEoCzIR
-            LnZvbW1hLnYxLlN1cmZhY2USKwoFc3RhcnQYAiABKAsyGi52b21tYS52MS5IZXN0b25QYXJhbWV0ZXJzSAASDwoHd2VpZ2h0
-            cxgDIAMoARIOCgZmZWxsZXIYBCABKAgSFgoObWF4X2l0ZXJhdGlvbnMYBSABKAVCCAoGX3N0YXJ0It8BChFDYWxpYnJhdGVS
-            ZXNwb25zZRIuCgpwYXJhbWV0ZXJzGAEgASgLMhoudm9tbWEudjEuSGVzdG9uUGFyYW1ldGVycxIXCg9ybXNlX3ZvbGF0aWxp
-            dHkYAiABKAESEgoKcm1zZV9wcmljZRgDIAEoARISCgppdGVyYXRpb25zGAQgASgFEhMKC3Rlcm1pbmF0aW9uGAUgASgJEhgK
-            EGNvbmRpdGlvbl9udW1iZXIYBiABKAESFwoPc3RhbmRhcmRfZXJyb3JzGAcgAygBEhEKCXJlc2lkdWFscxgIIAMoASJfChNC
-            dWlsZFN1cmZhY2VSZXF1ZXN0EiQKBWNoYWluGAEgASgLMhUudm9tbWEudjEuT3B0aW9uQ2hhaW4SFQoNbG9nX21vbmV5bmVz
-            cxgCIAMoARILCgN0YXUYAyADKAEinwIKFEJ1aWxkU3VyZmFjZVJlc3BvbnNlEiIKB3N1cmZhY2UYASABKAsyES52b21tYS52
-            MS5TdXJmYWNlEhMKC3F1b3Rlc191c2VkGAIgASgNEkkKDnF1b3Rlc19kcm9wcGVkGAMgAygLMjEudm9tbWEudjEuQnVpbGRT
-            dXJmYWNlUmVzcG9uc2UuUXVvdGVzRHJvcHBlZEVudHJ5EhIKCnNtaWxlX3Jtc2UYBCABKAESGwoTY2FsZW5kYXJfdmlvbGF0
-            aW9ucxgFIAEoDRIcChRidXR0ZXJmbHlfdmlvbGF0aW9ucxgGIAEoDRo0ChJRdW90ZXNEcm9wcGVkRW50cnkSCwoDa2V5GAEg
-            ASgJEg0KBXZhbHVlGAIgASgNOgI4ASIWChREZXNjcmliZU1vZGVsUmVxdWVzdCKxAQoVRGVzY3JpYmVNb2RlbFJlc3BvbnNl
-            EioKB21ldGhvZHMYASADKA4yGS52b21tYS52MS5JbnZlcnNpb25NZXRob2QSMQoOZGVmYXVsdF9tZXRob2QYAiABKA4yGS52
-            b21tYS52MS5JbnZlcnNpb25NZXRob2QSFQoNbW9kZWxfdmVyc2lvbhgDIAEoCRIVCg1sb2dfbW9uZXluZXNzGAQgAygBEgsK
-            A3RhdRgFIAMoASqSAQoPSW52ZXJzaW9uTWV0aG9kEiAKHElOVkVSU0lPTl9NRVRIT0RfVU5TUEVDSUZJRUQQABIgChxJTlZF
-            UlNJT05fTUVUSE9EX0NBTElCUkFUSU9OEAESHAoYSU5WRVJTSU9OX01FVEhPRF9ORVRXT1JLEAISHQoZSU5WRVJTSU9OX01F
-            VEhPRF9QT0xJU0hFRBADMpgECg5IZXN0b25JbnZlcnRlchI7CgZJbnZlcnQSFy52b21tYS52MS5JbnZlcnRSZXF1ZXN0Ghgu
-            dm9tbWEudjEuSW52ZXJ0UmVzcG9uc2USSgoLSW52ZXJ0QmF0Y2gSHC52b21tYS52MS5JbnZlcnRCYXRjaFJlcXVlc3QaHS52
-            b21tYS52MS5JbnZlcnRCYXRjaFJlc3BvbnNlEjgKBVByaWNlEhYudm9tbWEudjEuUHJpY2VSZXF1ZXN0Ghcudm9tbWEudjEu
-            UHJpY2VSZXNwb25zZRJcChFJbXBsaWVkVm9sYXRpbGl0eRIiLnZvbW1hLnYxLkltcGxpZWRWb2xhdGlsaXR5UmVxdWVzdBoj
-            LnZvbW1hLnYxLkltcGxpZWRWb2xhdGlsaXR5UmVzcG9uc2USRAoJQ2FsaWJyYXRlEhoudm9tbWEudjEuQ2FsaWJyYXRlUmVx
-            dWVzdBobLnZvbW1hLnYxLkNhbGlicmF0ZVJlc3BvbnNlEk0KDEJ1aWxkU3VyZmFjZRIdLnZvbW1hLnYxLkJ1aWxkU3VyZmFj
-            ZVJlcXVlc3QaHi52b21tYS52MS5CdWlsZFN1cmZhY2VSZXNwb25zZRJQCg1EZXNjcmliZU1vZGVsEh4udm9tbWEudjEuRGVz
-            Y3JpYmVNb2RlbFJlcXVlc3QaHy52b21tYS52MS5EZXNjcmliZU1vZGVsUmVzcG9uc2ViBnByb3RvMw==
+            YnlfdjAYCCADKAESDwoHZGlnaXRhbBgJIAMoASKhAQoYSW1wbGllZFZvbGF0aWxpdHlSZXF1ZXN0EgwKBHNwb3QYASABKAES
+            DAoEcmF0ZRgCIAEoARIWCg5kaXZpZGVuZF95aWVsZBgDIAEoARIOCgZwcmljZXMYBCADKAESDwoHc3RyaWtlcxgFIAMoARIL
+            CgN0YXUYBiADKAESIwoFa2luZHMYByADKA4yFC52b21tYS52MS5PcHRpb25LaW5kIkcKGUltcGxpZWRWb2xhdGlsaXR5UmVz
+            cG9uc2USGgoSaW1wbGllZF92b2xhdGlsaXR5GAEgAygBEg4KBmVycm9ycxgCIAMoCSKmAQoQQ2FsaWJyYXRlUmVxdWVzdBIi
+            CgdzdXJmYWNlGAEgASgLMhEudm9tbWEudjEuU3VyZmFjZRIrCgVzdGFydBgCIAEoCzIaLnZvbW1hLnYxLkhlc3RvblBhcmFt
+            ZXRlcnNIABIPCgd3ZWlnaHRzGAMgAygBEg4KBmZlbGxlchgEIAEoCBIWCg5tYXhfaXRlcmF0aW9ucxgFIAEoBUIICgZfc3Rh
+            cnQi3wEKEUNhbGlicmF0ZVJlc3BvbnNlEi4KCnBhcmFtZXRlcnMYASABKAsyGi52b21tYS52MS5IZXN0b25QYXJhbWV0ZXJz
+            EhcKD3Jtc2Vfdm9sYXRpbGl0eRgCIAEoARISCgpybXNlX3ByaWNlGAMgASgBEhIKCml0ZXJhdGlvbnMYBCABKAUSEwoLdGVy
+            bWluYXRpb24YBSABKAkSGAoQY29uZGl0aW9uX251bWJlchgGIAEoARIXCg9zdGFuZGFyZF9lcnJvcnMYByADKAESEQoJcmVz
+            aWR1YWxzGAggAygBIl8KE0J1aWxkU3VyZmFjZVJlcXVlc3QSJAoFY2hhaW4YASABKAsyFS52b21tYS52MS5PcHRpb25DaGFp
+            bhIVCg1sb2dfbW9uZXluZXNzGAIgAygBEgsKA3RhdRgDIAMoASKfAgoUQnVpbGRTdXJmYWNlUmVzcG9uc2USIgoHc3VyZmFj
+            ZRgBIAEoCzIRLnZvbW1hLnYxLlN1cmZhY2USEwoLcXVvdGVzX3VzZWQYAiABKA0SSQoOcXVvdGVzX2Ryb3BwZWQYAyADKAsy
+            MS52b21tYS52MS5CdWlsZFN1cmZhY2VSZXNwb25zZS5RdW90ZXNEcm9wcGVkRW50cnkSEgoKc21pbGVfcm1zZRgEIAEoARIb
+            ChNjYWxlbmRhcl92aW9sYXRpb25zGAUgASgNEhwKFGJ1dHRlcmZseV92aW9sYXRpb25zGAYgASgNGjQKElF1b3Rlc0Ryb3Bw
+            ZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBIhYKFERlc2NyaWJlTW9kZWxSZXF1ZXN0IrEBChVEZXNj
+            cmliZU1vZGVsUmVzcG9uc2USKgoHbWV0aG9kcxgBIAMoDjIZLnZvbW1hLnYxLkludmVyc2lvbk1ldGhvZBIxCg5kZWZhdWx0
+            X21ldGhvZBgCIAEoDjIZLnZvbW1hLnYxLkludmVyc2lvbk1ldGhvZBIVCg1tb2RlbF92ZXJzaW9uGAMgASgJEhUKDWxvZ19t
+            b25leW5lc3MYBCADKAESCwoDdGF1GAUgAygBKpIBCg9JbnZlcnNpb25NZXRob2QSIAocSU5WRVJTSU9OX01FVEhPRF9VTlNQ
+            RUNJRklFRBAAEiAKHElOVkVSU0lPTl9NRVRIT0RfQ0FMSUJSQVRJT04QARIcChhJTlZFUlNJT05fTUVUSE9EX05FVFdPUksQ
+            AhIdChlJTlZFUlNJT05fTUVUSE9EX1BPTElTSEVEEAMymAQKDkhlc3RvbkludmVydGVyEjsKBkludmVydBIXLnZvbW1hLnYx
+            LkludmVydFJlcXVlc3QaGC52b21tYS52MS5JbnZlcnRSZXNwb25zZRJKCgtJbnZlcnRCYXRjaBIcLnZvbW1hLnYxLkludmVy
+            dEJhdGNoUmVxdWVzdBodLnZvbW1hLnYxLkludmVydEJhdGNoUmVzcG9uc2USOAoFUHJpY2USFi52b21tYS52MS5QcmljZVJl
+            cXVlc3QaFy52b21tYS52MS5QcmljZVJlc3BvbnNlElwKEUltcGxpZWRWb2xhdGlsaXR5EiIudm9tbWEudjEuSW1wbGllZFZv
+            bGF0aWxpdHlSZXF1ZXN0GiMudm9tbWEudjEuSW1wbGllZFZvbGF0aWxpdHlSZXNwb25zZRJECglDYWxpYnJhdGUSGi52b21t
+            YS52MS5DYWxpYnJhdGVSZXF1ZXN0Ghsudm9tbWEudjEuQ2FsaWJyYXRlUmVzcG9uc2USTQoMQnVpbGRTdXJmYWNlEh0udm9t
+            bWEudjEuQnVpbGRTdXJmYWNlUmVxdWVzdBoeLnZvbW1hLnYxLkJ1aWxkU3VyZmFjZVJlc3BvbnNlElAKDURlc2NyaWJlTW9k
+            ZWwSHi52b21tYS52MS5EZXNjcmliZU1vZGVsUmVxdWVzdBofLnZvbW1hLnYxLkRlc2NyaWJlTW9kZWxSZXNwb25zZWIGcHJv
+            dG8z
             """
     )
 }

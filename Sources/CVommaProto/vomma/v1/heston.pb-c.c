@@ -635,7 +635,7 @@ const ProtobufCMessageDescriptor vomma__v1__price_request__descriptor =
   (ProtobufCMessageInit) vomma__v1__price_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__price_response__field_descriptors[8] =
+static const ProtobufCFieldDescriptor vomma__v1__price_response__field_descriptors[9] =
 {
   {
     "prices_1",
@@ -733,6 +733,18 @@ static const ProtobufCFieldDescriptor vomma__v1__price_response__field_descripto
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "digital_9",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__PriceResponse, n_digital_9),
+    offsetof(Vomma__V1__PriceResponse, digital_9),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__price_response__field_indices_by_name[] = {
   3,   /* field[3] = by_kappa_4 */
@@ -741,13 +753,14 @@ static const unsigned vomma__v1__price_response__field_indices_by_name[] = {
   4,   /* field[4] = by_theta_5 */
   7,   /* field[7] = by_v0_8 */
   1,   /* field[1] = delta_2 */
+  8,   /* field[8] = digital_9 */
   2,   /* field[2] = gamma_3 */
   0,   /* field[0] = prices_1 */
 };
 static const ProtobufCIntRange vomma__v1__price_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 8 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor vomma__v1__price_response__descriptor =
 {
@@ -757,7 +770,7 @@ const ProtobufCMessageDescriptor vomma__v1__price_response__descriptor =
   "Vomma__V1__PriceResponse",
   "vomma.v1",
   sizeof(Vomma__V1__PriceResponse),
-  8,
+  9,
   vomma__v1__price_response__field_descriptors,
   vomma__v1__price_response__field_indices_by_name,
   1,  vomma__v1__price_response__number_ranges,

@@ -174,10 +174,12 @@ struct  Vomma__V1__PriceResponse
   uint64_t *by_rho_7;
   size_t n_by_v0_8;
   uint64_t *by_v0_8;
+  size_t n_digital_9;
+  uint64_t *digital_9;
 };
 #define VOMMA__V1__PRICE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__price_response__descriptor) \
-    , 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL }
+    , 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL }
 
 
 struct  Vomma__V1__ImpliedVolatilityRequest
