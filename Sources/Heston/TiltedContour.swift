@@ -75,8 +75,8 @@ struct TiltedContour {
         return best
     }
 
-    /// A bound of ∫₀^∞ |f| dy along this contour: three times a coarse sum, which costs a thirtieth of the nodes; ∞ where
-    /// f does not fall.
+    /// A bound of ∫₀^∞ |f| dy along this contour: three times a coarse sum, which costs a thirtieth of the nodes;
+    /// ∞ where f does not fall.
     private func norm(
         _ c: CharacteristicConstants, range: ClosedRange<Double>, logTolerance: Double, derivatives: Bool
     ) -> Double {
