@@ -99,6 +99,7 @@ struct CalibrationProblem {
     /// refuses.
     mutating func evaluate(_ parameters: HestonParameters) -> Double? {
         evaluations += 1
+        engine.restart()
         for slice in slices {
             do {
                 try engine.evaluate(

@@ -38,9 +38,10 @@ public struct HestonParameters: Sendable, Equatable, Codable {
 
     /// Throws `invalidArgument` naming the first parameter outside its domain.
     public func validate() throws(HestonError) {
-        for (name, value) in [("kappa", kappa), ("theta", theta), ("sigma", sigma), ("v0", v0)] {
-            try require(name, value, "> 0, finite") { $0 > 0 }
-        }
+        try require("kappa", kappa, "> 0, finite") { $0 > 0 }
+        try require("theta", theta, "> 0, finite") { $0 > 0 }
+        try require("sigma", sigma, "> 0, finite") { $0 > 0 }
+        try require("v0", v0, "> 0, finite") { $0 > 0 }
         try require("rho", rho, "in (-1, 1)") { $0 > -1 && $0 < 1 }
     }
 

@@ -19,7 +19,7 @@ internal import Kernels
 // joint Laplace transform of v_τ and I at real arguments: decreasing and log-concave in x, in closed form, and with
 // the true decay rate.
 //
-// Each search tries eight points in two vectors: every one of them gives a valid bound, so the best is taken as it is.
+// Each search tries points four at a time: every one of them gives a valid bound, so the best is taken as it is.
 
 /// How far from the forward an option can be and still be worth something.
 struct Reach: Equatable {
@@ -28,21 +28,30 @@ struct Reach: Equatable {
     /// The same for −y.
     var left: Double
 
+    /// Where a search found its best s, as a fraction of a normal density's: near by for the next maturity.
+    struct Hint {
+        var right = 0.7
+        var left = 0.7
+    }
+
     /// - Parameter logTolerance: ln of the tolerated V.
-    init(_ heston: HestonParameters, tau: Double, logTolerance: Double) {
+    init(_ heston: HestonParameters, tau: Double, logTolerance: Double, hint: inout Hint) {
         // For a normal density the best s is √(2·ln(1/ε)/w).
         let guess = (-2 * logTolerance / heston.expectedTotalVariance(tau: tau)).squareRoot()
-        right = Self.length(1, guess, heston, tau, logTolerance)
-        left = Self.length(-1, guess, heston, tau, logTolerance)
+        right = Self.length(1, guess, heston, tau, logTolerance, &hint.right)
+        left = Self.length(-1, guess, heston, tau, logTolerance, &hint.left)
     }
 
     private static func length(
-        _ side: Double, _ guess: Double, _ heston: HestonParameters, _ tau: Double, _ logTolerance: Double
+        _ side: Double, _ guess: Double, _ heston: HestonParameters, _ tau: Double, _ logTolerance: Double,
+        _ hint: inout Double
     ) -> Double {
         let half = Vector(repeating: 0.5)
         var shortest = Double.infinity
-        // The lighter tail's s is near the guess, a heavy tail's far below it.
-        for factors in [Vector(1.2, 0.87, 0.63, 0.46), Vector(0.33, 0.2, 0.11, 0.05)] {
+        // A lighter tail's s is near the guess, a heavy tail's far below it: downhill from the hint, four at a time.
+        var center = hint
+        for turn in 0..<4 {
+            let factors = center * Vector(1.3, 1.05, 0.8, 0.55)
             let trial = guess * factors
             let s = VectorMath.select(trial .< half, half, else: trial)
             let moment = logMoment(half + side * s, heston, tau: tau)
@@ -50,10 +59,17 @@ struct Reach: Equatable {
             // first term for sL > ln 2.
             let constant = VectorMath.log(s + half) + (s - half) / (s + half)
             let lengths = (moment - constant + (1.3862943611198906 - logTolerance)) / s
-            let before = shortest
-            for lane in 0..<4 where lengths[lane] < shortest { shortest = lengths[lane] }
-            // The optimum was passed.
-            if shortest < before, shortest.isFinite, lengths[3] > shortest { break }
+            var best = -1
+            for lane in 0..<4 where lengths[lane] < shortest { (shortest, best) = (lengths[lane], lane) }
+            if best >= 0 { hint = factors[best] }
+            // At an edge the optimum may lie beyond it.
+            if best == 0, turn == 0 {
+                center *= 2
+            } else if best == 3 || !shortest.isFinite {
+                center *= 0.4
+            } else {
+                break
+            }
         }
         // M(0) = M(1) = 1 always.
         return max(0.1, min(shortest, 2 * (1.3862943611198906 - logTolerance)))
@@ -67,36 +83,44 @@ struct Reach: Equatable {
         let beta = heston.kappa - heston.rho * heston.sigma * q
         let discriminant = beta * beta - sigma2 * product
         let d = VectorMath.sqrt(discriminant.magnitudes)
-        // Real d: β ± d, the smaller from the product (β + d)(β − d) = σ²q(q − 1).
-        let isForward = beta .>= .zero
-        let big = d + beta.magnitudes
-        let small = sigma2 * product / big
-        let plus = VectorMath.select(isForward, big, else: -small)
-        let minus = VectorMath.select(isForward, small, else: -big)
-        let e = VectorMath.exp(-tau * d)
-        let ratio = (plus - minus * e) / (2 * d)
-        let realSlope = product * (one - e) / (2 * d * ratio)
-        let isPositive = ratio .> .zero
-        let logRatio = VectorMath.log(
-            onePlus: -minus * (one - e) / (2 * d), where: (ratio - one).magnitudes .< Vector(repeating: 0.5),
-            else: VectorMath.select(isPositive, ratio, else: one))
-        let realLevel = minus * tau - 2 * logRatio
-        // Imaginary d: cos + β/ω·sin stays positive until the explosion; beyond, the angle exceeds its first zero.
-        let angle = 0.5 * tau * d
-        let (sine, cosine) = VectorMath.sincos(angle)
-        let isTiny = angle .< Vector(repeating: 1e-8)
-        let sinc = VectorMath.select(isTiny, one, else: sine / VectorMath.select(isTiny, one, else: angle))
-        let denominator = cosine + 0.5 * tau * beta * sinc
-        let isFinite = (denominator .> .zero) .& (angle .< Vector(repeating: .pi))
-        let imaginarySlope = 0.5 * tau * product * sinc / denominator
-        let imaginaryLevel = beta * tau - 2 * VectorMath.log(VectorMath.select(isFinite, denominator, else: one))
-        // Both agree where d = 0, and the second one has no 0/0 there.
+        // Both forms agree where d = 0, and the second has no 0/0 there. Mostly all four lanes need the same one.
         let isReal = discriminant .> (1e-12 * beta * beta)
-        let level = VectorMath.select(isReal, realLevel, else: imaginaryLevel) * (1 / sigma2)
-        let slope = VectorMath.select(isReal, realSlope, else: imaginarySlope)
-        let value = heston.kappa * heston.theta * level + heston.v0 * slope
-        return VectorMath.select(
-            (isReal .& isPositive) .| (.!isReal .& isFinite), value, else: .init(repeating: .infinity))
+        var (level, slope) = (Vector.zero, Vector.zero)
+        var isFinite = SIMDMask<SIMD4<Int64>>(repeating: true)
+        if isReal.isAnySet {
+            // Real d: β ± d, the smaller from the product (β + d)(β − d) = σ²q(q − 1).
+            let isForward = beta .>= .zero
+            let big = d + beta.magnitudes
+            let small = sigma2 * product / big
+            let plus = VectorMath.select(isForward, big, else: -small)
+            let minus = VectorMath.select(isForward, small, else: -big)
+            let oneMinusE = one - VectorMath.exp(-tau * d)
+            let inverse = 0.5 / d
+            let ratio = (plus - minus + minus * oneMinusE) * inverse
+            let isPositive = ratio .> .zero
+            let logRatio = VectorMath.log(
+                onePlus: -minus * oneMinusE * inverse, where: (ratio - one).magnitudes .< Vector(repeating: 0.5),
+                else: VectorMath.select(isPositive, ratio, else: one))
+            level = minus * tau - 2 * logRatio
+            slope = product * oneMinusE * inverse / ratio
+            isFinite = isPositive
+        }
+        if !isReal.isAllSet {
+            // Imaginary d: cos + β/ω·sin stays positive until the explosion; beyond, the angle exceeds its first zero.
+            let angle = 0.5 * tau * d
+            let (sine, cosine) = VectorMath.sincos(angle)
+            let isTiny = angle .< Vector(repeating: 1e-8)
+            let sinc = VectorMath.select(isTiny, one, else: sine / VectorMath.select(isTiny, one, else: angle))
+            let denominator = cosine + 0.5 * tau * beta * sinc
+            let exists = (denominator .> .zero) .& (angle .< Vector(repeating: .pi))
+            let imaginaryLevel = beta * tau - 2 * VectorMath.log(VectorMath.select(exists, denominator, else: one))
+            let imaginarySlope = 0.5 * tau * product * sinc / denominator
+            level = VectorMath.select(isReal, level, else: imaginaryLevel)
+            slope = VectorMath.select(isReal, slope, else: imaginarySlope)
+            isFinite = (isReal .& isFinite) .| (.!isReal .& exists)
+        }
+        let value = (heston.kappa * heston.theta / sigma2) * level + heston.v0 * slope
+        return VectorMath.select(isFinite, value, else: .init(repeating: .infinity))
     }
 }
 

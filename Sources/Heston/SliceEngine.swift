@@ -56,12 +56,16 @@ struct SliceEngine {
     /// Nodes of the last slice, for reports and tests.
     private(set) var nodeCount = 0
     private(set) var method = Method.vertical
+    private var hint = Reach.Hint()
 
     private static let planeCount = 14
     /// With more nodes than this on the vertical line, the tilted contour is cheaper.
     private static let verticalLimit = 160.0
 
     init() {}
+
+    /// Forgets what the maturities before taught, so that equal surfaces get equal bits: call it before the first one.
+    mutating func restart() { hint = Reach.Hint() }
 
     /// Answers for each of `strikes`, in any order, through `receive(index, value)`.
     mutating func evaluate(
@@ -77,7 +81,8 @@ struct SliceEngine {
         let logTolerance = log(0.5 * accuracy.tolerance) - 0.5 * widest
         // Where a price is ε, its derivative by v₀ is at most about ln(1/ε)·ε/v₀.
         let reach = Reach(
-            heston, tau: tau, logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance)
+            heston, tau: tau, logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance,
+            hint: &hint)
         var (low, high) = (Double.infinity, -Double.infinity)
         for k in strikes.logMoneyness where k <= reach.right && k >= -reach.left {
             low = min(low, k)

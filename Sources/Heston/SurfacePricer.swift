@@ -68,6 +68,7 @@ public struct SurfacePricer: ~Copyable, Sendable {
     ///   partly old.
     public mutating func evaluate(_ parameters: HestonParameters, _ detail: Detail) throws(HestonError) {
         try parameters.validate()
+        engine.restart()
         for slice in slices {
             try engine.evaluate(
                 parameters, tau: slice.tau, strikes: slice.strikes, accuracy: accuracy, order: detail.order

@@ -41,6 +41,17 @@ extension SIMD4<Double> {
     }
 }
 
+extension SIMDMask<SIMD4<Int64>> {
+    @inlinable @inline(always)
+    public var isAnySet: Bool {
+        let bits = unsafe unsafeBitCast(self, to: SIMD4<Int64>.self)
+        return (bits[0] | bits[1]) | (bits[2] | bits[3]) != 0
+    }
+
+    @inlinable @inline(always)
+    public var isAllSet: Bool { !(.!self).isAnySet }
+}
+
 /// Functions of four lanes. Names as in the C library.
 public enum VectorMath {
     @inlinable @inline(always)

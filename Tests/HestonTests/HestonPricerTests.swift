@@ -192,6 +192,30 @@ import Testing
         #expect(abs(grid[1] - together[2].price) < 1e-10 && abs(grid[2] - together[1].price) < 1e-10)
     }
 
+    @Test("a surface pricer answers as the plain pricer does, in the order asked, whatever it priced before")
+    func surfacePricer() throws {
+        var random = RandomGenerator(seed: 24)
+        var contracts: [OptionContract] = []
+        for tau in [1, 0.1, 1, 0.02, 0.1] {
+            for strike in [140.0, 80, 100] {
+                contracts.append(.init(kind: strike > 90 ? .call : .put, strike: strike, tau: tau))
+            }
+        }
+        var pricer = try SurfacePricer(contracts, Self.market)
+        for _ in 0..<20 {
+            let heston = Draw.crypto(&random)
+            try pricer.evaluate(heston, .greeks)
+            let first = pricer.values
+            #expect(try HestonPricer(heston, Self.market).values(contracts, greeks: true) == first)
+            try pricer.evaluate(Draw.equity(&random), .prices)
+            #expect(pricer.values[0].price != first[0].price && pricer.values[0].delta == 0)
+            try pricer.evaluate(heston, .greeks)
+            #expect(pricer.values == first, "equal bits")
+            try pricer.evaluate(heston, .gradients)
+            #expect(zip(pricer.values, first).allSatisfy { $0.price == $1.price && $0.gradient == $1.gradient })
+        }
+    }
+
     @Test("digitals are the slope of calls and puts in the strike, and make up the discount", arguments: [0, 1, 2])
     func digitals(index: Int) throws {
         let sets = [[2, 0.04, 0.3, -0.7, 0.04], [1.15, 0.0398, 5.75, -0.95, 0.17], [3, 0.5, 1.5, -0.2, 0.45]]
