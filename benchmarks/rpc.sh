@@ -12,7 +12,7 @@ folder=.build-peers
 mkdir -p "$folder/cpp"
 
 missing=""
-for package in gcc g++ libgrpc++-dev protobuf-compiler-grpc valgrind python3; do
+for package in gcc g++ libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc valgrind python3; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
 done
 if [ -n "$missing" ]; then

@@ -110,9 +110,9 @@ public struct CallContext: Sendable {
         }
 
         var response: (initial: Metadata, trailing: Metadata)? {
-            let owner = origin ?? self
-            guard owner.isResponseSet.load(ordering: .acquiring) else { return nil }
-            return owner.responseValues.withLock { $0 }
+            if let origin { return origin.response }
+            guard isResponseSet.load(ordering: .acquiring) else { return nil }
+            return responseValues.withLock { $0 }
         }
     }
 }

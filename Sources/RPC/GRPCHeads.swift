@@ -24,7 +24,7 @@ struct RequestHead: ~Copyable {
         let bytes = headers.bytes.span
         for index in range {
             let field = headers.fields[index]
-            switch HeaderName(bytes, field) {
+            switch field.kind {
             case .method:
                 isPost = HeaderFields.equal(bytes, field.middle, field.end, "POST")
                 isHead = HeaderFields.equal(bytes, field.middle, field.end, "HEAD")
@@ -42,8 +42,8 @@ struct RequestHead: ~Copyable {
                     unknownEncoding = headers.value(index)
                 }
             case .acceptEncoding: acceptedEncodings = index
-            case .reserved: break
             case .custom: custom.append(bytes, field)
+            case .scheme, .authority, .host, .te, .contentLength, .connection, .other: break
             }
         }
         if !custom.isEmpty { metadata = Metadata(received: custom) }
@@ -70,34 +70,36 @@ struct RequestHead: ~Copyable {
     }
 }
 
-/// What a request's header is to gRPC. Told by length first, so that no name is compared with more than two or three.
+/// What a request's header is to HTTP and gRPC. Told by length first, so that no name is compared with more than two.
 enum HeaderName {
-    case method, path, contentType, timeout, encoding, acceptEncoding
-    /// HTTP's own, or of no use here.
-    case reserved
+    case method, path, scheme, authority, host, te, contentLength, contentType, timeout, encoding, acceptEncoding
+    /// About the connection: HTTP/2 has none of those.
+    case connection
+    /// Another pseudo-header, or nothing.
+    case other
     /// The application's: metadata.
     case custom
 
-    init(_ bytes: Span<UInt8>, _ field: HeaderFields.Field) {
-        let start = field.start
-        let end = field.middle
-        switch end - start {
-        case 2 where HeaderFields.equal(bytes, start, end, "te"): self = .reserved
-        case 4 where HeaderFields.equal(bytes, start, end, "host"): self = .reserved
-        case 5 where HeaderFields.equal(bytes, start, end, ":path"): self = .path
-        case 7 where HeaderFields.equal(bytes, start, end, ":method"): self = .method
-        case 7 where HeaderFields.equal(bytes, start, end, "upgrade"): self = .reserved
-        case 10 where HeaderFields.equal(bytes, start, end, "connection"): self = .reserved
-        case 10 where HeaderFields.equal(bytes, start, end, "keep-alive"): self = .reserved
-        case 12 where HeaderFields.equal(bytes, start, end, "content-type"): self = .contentType
-        case 12 where HeaderFields.equal(bytes, start, end, "grpc-timeout"): self = .timeout
-        case 13 where HeaderFields.equal(bytes, start, end, "grpc-encoding"): self = .encoding
-        case 14 where HeaderFields.equal(bytes, start, end, "content-length"): self = .reserved
-        case 16 where HeaderFields.equal(bytes, start, end, "proxy-connection"): self = .reserved
-        case 17 where HeaderFields.equal(bytes, start, end, "transfer-encoding"): self = .reserved
-        case 20 where HeaderFields.equal(bytes, start, end, "grpc-accept-encoding"): self = .acceptEncoding
-        case 0: self = .reserved
-        default: self = bytes[start] == UInt8(ascii: ":") ? .reserved : .custom
+    init(_ name: Span<UInt8>) {
+        switch name.count {
+        case 2 where FieldBytes.equal(name, "te"): self = .te
+        case 4 where FieldBytes.equal(name, "host"): self = .host
+        case 5 where FieldBytes.equal(name, ":path"): self = .path
+        case 7 where FieldBytes.equal(name, ":method"): self = .method
+        case 7 where FieldBytes.equal(name, ":scheme"): self = .scheme
+        case 7 where FieldBytes.equal(name, "upgrade"): self = .connection
+        case 10 where FieldBytes.equal(name, ":authority"): self = .authority
+        case 10 where FieldBytes.equal(name, "connection"): self = .connection
+        case 10 where FieldBytes.equal(name, "keep-alive"): self = .connection
+        case 12 where FieldBytes.equal(name, "content-type"): self = .contentType
+        case 12 where FieldBytes.equal(name, "grpc-timeout"): self = .timeout
+        case 13 where FieldBytes.equal(name, "grpc-encoding"): self = .encoding
+        case 14 where FieldBytes.equal(name, "content-length"): self = .contentLength
+        case 16 where FieldBytes.equal(name, "proxy-connection"): self = .connection
+        case 17 where FieldBytes.equal(name, "transfer-encoding"): self = .connection
+        case 20 where FieldBytes.equal(name, "grpc-accept-encoding"): self = .acceptEncoding
+        case 0: self = .other
+        default: self = name[0] == UInt8(ascii: ":") ? .other : .custom
         }
     }
 }

@@ -133,8 +133,8 @@ class HTTP2Connection: ChannelInboundHandler {
 
     func channelReadComplete(context: ChannelHandlerContext) {
         isReading = false
+        // Nothing comes after this handler that would want to know.
         flush()
-        context.fireChannelReadComplete()
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -179,7 +179,8 @@ class HTTP2Connection: ChannelInboundHandler {
     }
 
     func flush() {
-        guard !isFlushing, let context, context.channel.isActive else { return }
+        // Active since `start`, and until `lose`: to ask the channel itself costs hundreds of instructions.
+        guard !isFlushing, let context, ticker != nil else { return }
         isFlushing = true
         defer { isFlushing = false }
         var again = true
@@ -196,7 +197,7 @@ class HTTP2Connection: ChannelInboundHandler {
             // The buffer is unique again once the socket has taken it, so its storage is used over and over.
             if output.readableBytes > 0 { context.writeAndFlush(wrapOutboundOut(output), promise: nil) }
             unsafe dispatchEvents(input: UnsafeRawBufferPointer(start: nil, count: 0))
-            again = self.context != nil && context.channel.isWritable && (hasMore || session.wantsWrite)
+            again = self.context != nil && (hasMore || session.wantsWrite) && context.channel.isWritable
         }
         if session.isOver, !isEnding {
             isEnding = true

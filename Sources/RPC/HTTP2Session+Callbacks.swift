@@ -12,12 +12,11 @@ enum HTTP2Callbacks {
             unsafe withSession(userData) { unsafe $0.beginHeaders(frame.pointee.hd.stream_id) }
             return 0
         }
-        unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks) {
-            _, _, name, nameCount, value, valueCount, _, userData in
+        unsafe nghttp2_session_callbacks_set_on_header_callback2(callbacks) { _, frame, name, value, _, userData in
+            guard let frame = unsafe frame, let name = unsafe name, let value = unsafe value else { return 0 }
             let goesOn = unsafe withSession(userData) {
-                unsafe $0.header(
-                    UnsafeBufferPointer(start: name, count: nameCount),
-                    UnsafeBufferPointer(start: value, count: valueCount))
+                unsafe $0.header(frame.pointee.hd.stream_id, name, value)
+                return !$0.isBlockBomb
             }
             return goesOn == true ? 0 : Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
         }
@@ -103,18 +102,77 @@ extension HTTP2Session {
         blockByteCount = 0
         isBlockOversized = false
         isBlockOpen = true
+        takesFields = true
+        knownStart = knownEnd
+        guard role == .server, let slot = slotOf(id) else { return }
+        rules.begin(isTrailers: slots[slot].hasHead, contentLength: slots[slot].contentLength)
+        if !slots[slot].hasHead { known.begin() }
     }
 
-    /// `false`: no more of this connection.
-    fileprivate func header(_ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>) -> Bool {
-        blockByteCount += name.count + value.count + 32
-        guard blockByteCount <= configuration.maxHeaderListByteCount else {
-            isBlockOversized = true
-            isBlockBomb = blockByteCount > headerBombByteCount
-            return !isBlockBomb
+    @inline(__always)
+    fileprivate func header(_ id: Int32, _ name: OpaquePointer, _ value: OpaquePointer) {
+        guard takesFields, let (index, byteCount, effect) = unsafe known.next(name, value) else {
+            return unsafe unknownHeader(id, name, value)
         }
-        unsafe headers.append(name: name, value: value)
-        return true
+        guard rules.apply(effect) else { return refuseMalformed(id) }
+        guard takesIntoBlock(byteCount) else { return }
+        if knownStart == knownEnd { knownStart = index }
+        knownEnd = index + 1
+    }
+
+    @inline(never)
+    private func unknownHeader(_ id: Int32, _ name: OpaquePointer, _ value: OpaquePointer) {
+        let (nameBuffer, valueBuffer) = unsafe (nghttp2_rcbuf_get_buf(name), nghttp2_rcbuf_get_buf(value))
+        let nameBytes = unsafe Span(
+            _unsafeElements: UnsafeBufferPointer(start: nameBuffer.base, count: nameBuffer.len))
+        let valueBytes = unsafe Span(
+            _unsafeElements: UnsafeBufferPointer(start: valueBuffer.base, count: valueBuffer.len))
+        let isWithinLimit = takesIntoBlock(nameBytes.count + valueBytes.count)
+        guard takesFields else { return }
+        takeKnownRun()
+        let kind = HeaderName(nameBytes)
+        if role == .server {
+            switch RequestRules.read(kind, nameBytes, valueBytes) {
+            case .malformed: return refuseMalformed(id)
+            case .ignored:
+                rules.applyIgnored()
+                return known.learnNothing()
+            case .field(let effect):
+                let isLength = kind == .contentLength
+                guard rules.apply(effect), !isLength || rules.declareLength(valueBytes) else {
+                    return refuseMalformed(id)
+                }
+                unsafe known.learn(name, value, effect, isSteady: !isLength, kind, nameBytes, valueBytes)
+            }
+        }
+        if isWithinLimit { headers.append(kind, name: nameBytes, value: valueBytes) }
+    }
+
+    /// The known fields so far, all at once.
+    private func takeKnownRun() {
+        guard knownStart < knownEnd else { return }
+        headers.append(known.fields, knownStart..<knownEnd)
+        knownStart = knownEnd
+    }
+
+    /// Counts a field. Whether the block is still within its limit.
+    @inline(__always)
+    private func takesIntoBlock(_ byteCount: Int) -> Bool {
+        blockByteCount += byteCount + 32
+        guard blockByteCount > configuration.maxHeaderListByteCount else { return true }
+        isBlockOversized = true
+        isBlockBomb = blockByteCount > headerBombByteCount
+        return false
+    }
+
+    /// Resets a stream whose request breaks the rules. Nothing more of it becomes an event, but its end.
+    private func refuseMalformed(_ id: Int32) {
+        takesFields = false
+        isBlockOpen = false
+        knownStart = knownEnd
+        known.end(isGood: false)
+        let flags = UInt8(NGHTTP2_FLAG_NONE.rawValue)
+        unsafe nghttp2_submit_rst_stream(handle, flags, id, HTTP2ErrorCode.protocolError.rawValue)
     }
 
     fileprivate func frameReceived(_ frame: UnsafePointer<nghttp2_frame>) {
@@ -123,8 +181,17 @@ extension HTTP2Session {
         switch UInt32(head.type) {
         case NGHTTP2_HEADERS.rawValue:
             isBlockOpen = false
+            takeKnownRun()
             guard let stream = reference(head.stream_id) else { return }
             let endStream = flags & NGHTTP2_FLAG_END_STREAM.rawValue != 0
+            if role == .server {
+                let received = slots[stream.slot].receivedByteCount
+                guard rules.end(endStream: endStream, receivedByteCount: received) else {
+                    return refuseMalformed(head.stream_id)
+                }
+                slots[stream.slot].contentLength = rules.contentLength
+                known.end(isGood: !isBlockOversized)
+            }
             if endStream { slots[stream.slot].isRemoteEnded = true }
             let block = HeaderBlock(
                 fields: blockStart..<headers.count, endStream: endStream, isOversized: isBlockOversized,
@@ -134,6 +201,9 @@ extension HTTP2Session {
         case NGHTTP2_DATA.rawValue:
             if flags & NGHTTP2_FLAG_END_STREAM.rawValue != 0 {
                 guard let stream = reference(head.stream_id) else { return }
+                if let length = slots[stream.slot].contentLength, length != slots[stream.slot].receivedByteCount {
+                    return refuseMalformed(head.stream_id)
+                }
                 slots[stream.slot].isRemoteEnded = true
                 emit(.endStream(stream))
             } else if head.length == 0 {
@@ -161,6 +231,10 @@ extension HTTP2Session {
         // nghttp2 hands out parts of its input, never copies; `receive`'s caller relies on it.
         let offset = unsafe bytes - inputBase
         precondition(offset >= 0 && offset + count <= inputCount, "DATA lies in the input")
+        slots[stream.slot].receivedByteCount += count
+        if let length = slots[stream.slot].contentLength, slots[stream.slot].receivedByteCount > length {
+            return refuseMalformed(id)
+        }
         emit(.data(stream, offset..<offset + count))
     }
 
@@ -264,14 +338,18 @@ extension HTTP2Session {
             slots[slot].current = slots[slot].chunks.popFirst()
             slots[slot].currentOffset = 0
         }
-        guard let chunk = slots[slot].current else { preconditionFailure("queued bytes lie in chunks") }
+        // Taken out, so that it is not copied.
+        guard let chunk = slots[slot].current.take() else { preconditionFailure("queued bytes lie in chunks") }
         let start = slots[slot].currentOffset
         let end = min(chunk.byteCount, start + target.count)
         var offset = start
-        while offset < min(chunk.headCount, end) {
-            let shift = UInt64(8 * (chunk.headCount - 1 - offset))
-            unsafe target[offset - start] = UInt8(truncatingIfNeeded: chunk.head >> shift)
-            offset += 1
+        if offset < min(chunk.headCount, end) {
+            // The head's bytes come last in its eight.
+            let first = 8 - chunk.headCount + start
+            offset = min(chunk.headCount, end)
+            unsafe withUnsafeBytes(of: chunk.head.bigEndian) { head in
+                unsafe target.copyMemory(from: UnsafeRawBufferPointer(rebasing: head[first..<first + offset - start]))
+            }
         }
         if offset < end {
             unsafe chunk.body.withUnsafeBytes { body in
@@ -280,12 +358,8 @@ extension HTTP2Session {
                     .copyMemory(from: UnsafeRawBufferPointer(rebasing: part))
             }
         }
-        if end == chunk.byteCount {
-            slots[slot].current = nil
-            slots[slot].currentOffset = 0
-        } else {
-            slots[slot].currentOffset = end
-        }
+        slots[slot].currentOffset = end < chunk.byteCount ? end : 0
+        if end < chunk.byteCount { slots[slot].current = chunk }
         return end - start
     }
 }

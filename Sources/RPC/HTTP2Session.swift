@@ -96,6 +96,9 @@ internal import NIOCore
         /// Bytes of a DATA frame that nghttp2 has begun and not yet had from us.
         var promisedByteCount = 0
         var trailers: HeaderFields?
+        /// Of the request: what its head declared, and the bytes of its DATA so far.
+        var contentLength: Int?
+        var receivedByteCount = 0
     }
 
     let role: Role
@@ -123,6 +126,13 @@ internal import NIOCore
     var blockByteCount = 0
     var isBlockOversized = false
     var isBlockOpen = false
+    /// Its fields are looked at: not once it broke the rules, for which its stream is reset.
+    var takesFields = false
+    @safe @exclusivity(unchecked) var rules = RequestRules()
+    let known = KnownFields()
+    /// The latest of the block's fields, as long as they were known: which of `known.fields` are not in `headers` yet.
+    @safe @exclusivity(unchecked) var knownStart = 0
+    @safe @exclusivity(unchecked) var knownEnd = 0
     /// A block had so much more than the limit that nothing further is unpacked.
     var isBlockBomb = false
 
@@ -151,7 +161,10 @@ internal import NIOCore
         guard submitSettings() else { throw .sessionUnavailable }
     }
 
-    deinit { unsafe nghttp2_session_del(handle) }
+    deinit {
+        known.forget()
+        unsafe nghttp2_session_del(handle)
+    }
 
     private func submitSettings() -> Bool {
         func entry(_ id: nghttp2_settings_id, _ value: Int) -> nghttp2_settings_entry {
@@ -420,6 +433,8 @@ private func makeHandle(_ role: HTTP2Session.Role, _ memory: HTTP2Memory) -> Opa
     defer { unsafe nghttp2_option_del(option) }
     unsafe HTTP2Callbacks.install(callbacks)
     unsafe nghttp2_option_set_no_auto_window_update(option, 1)
+    // `RequestRules` are ours, for requests; of responses libnghttp2 looks after itself.
+    if role == .server { unsafe nghttp2_option_set_no_http_messaging(option, 1) }
     // Answers to PING and SETTINGS that a peer makes us queue while it does not read.
     unsafe nghttp2_option_set_max_outbound_ack(option, 1000)
     unsafe nghttp2_option_set_max_settings(option, 32)

@@ -9,6 +9,7 @@ private import Glibc
         var start: Int
         var middle: Int
         var end: Int
+        var kind = HeaderName.custom
 
         var name: Range<Int> { start..<middle }
         var value: Range<Int> { middle..<end }
@@ -46,21 +47,48 @@ private import Glibc
         let middle = bytes.count
         bytes.append(contentsOf: value)
         byteCount = bytes.count
-        fields.append(Field(start: start, middle: middle, end: byteCount))
+        let kind = HeaderName(bytes.span.extracting(start..<middle))
+        fields.append(Field(start: start, middle: middle, end: byteCount, kind: kind))
     }
 
     /// Takes one received field: two copies into room that is there already.
-    mutating func append(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) {
+    mutating func append(_ kind: HeaderName, name: Span<UInt8>, value: Span<UInt8>) {
         unsafe permanentBytes = nil
         let middle = byteCount + name.count
         let end = middle + value.count
         if bytes.count < end { bytes.append(contentsOf: repeatElement(0, count: max(256, end))) }
         unsafe bytes.withUnsafeMutableBytes { bytes in
             guard let base = bytes.baseAddress else { return }
-            if let source = name.baseAddress { unsafe memcpy(base + byteCount, source, name.count) }
-            if let source = value.baseAddress { unsafe memcpy(base + middle, source, value.count) }
+            unsafe name.withUnsafeBufferPointer { name in
+                if let source = name.baseAddress { unsafe memcpy(base + byteCount, source, name.count) }
+            }
+            unsafe value.withUnsafeBufferPointer { value in
+                if let source = value.baseAddress { unsafe memcpy(base + middle, source, value.count) }
+            }
         }
-        fields.append(Field(start: byteCount, middle: middle, end: end))
+        fields.append(Field(start: byteCount, middle: middle, end: end, kind: kind))
+        byteCount = end
+    }
+
+    /// Takes some fields of others, which lie one behind the other.
+    mutating func append(_ other: HeaderFields, _ range: Range<Int>) {
+        guard let first = range.first, let last = range.last else { return }
+        unsafe permanentBytes = nil
+        let source = other.fields[first].start..<other.fields[last].end
+        let shift = byteCount - source.lowerBound
+        let end = byteCount + source.count
+        if bytes.count < end { bytes.append(contentsOf: repeatElement(0, count: max(256, end))) }
+        unsafe bytes.withUnsafeMutableBytes { bytes in
+            unsafe other.bytes.withUnsafeBytes { other in
+                let part = unsafe UnsafeRawBufferPointer(rebasing: other[source])
+                unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[byteCount..<end]).copyMemory(from: part)
+            }
+        }
+        for index in range {
+            let field = other.fields[index]
+            let (start, middle, end) = (field.start + shift, field.middle + shift, field.end + shift)
+            fields.append(Field(start: start, middle: middle, end: end, kind: field.kind))
+        }
         byteCount = end
     }
 

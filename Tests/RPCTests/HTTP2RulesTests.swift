@@ -278,6 +278,80 @@ struct HTTP2Rule: Sendable, CustomTestStringConvertible {
             "8.1.1", "content-length that is not the sum of the body's frames", .streamError(.protocolError),
             Wire.frame(.headers, flags: Wire.endHeaders, stream: 1, head + Wire.field("content-length", "4")), data,
             Wire.frame(.data, flags: ended, stream: 1, [1])),
+        HTTP2Rule(
+            "8.2.1", "a tab, and bytes beyond ASCII, in a value", .accepted,
+            whole(1, head + Wire.field("x", "a\té"))),
+        HTTP2Rule(
+            "8.2.1", "bytes that no value or name may have are not looked at", .accepted,
+            whole(1, head + Wire.field("x", "a\u{1}") + Wire.field("x", "\u{7F}") + Wire.field("x", " a")
+                + Wire.field("x", "a\t") + Wire.field("a b", "c") + Wire.field("", "c"))),
+        HTTP2Rule(
+            "8.3", "nor do they make a pseudo-header's place", .streamError(.protocolError),
+            whole(1, block([":method": "POST", ":scheme": "http", "a b": "c", ":path": "/a", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.2.2", "keep-alive", .streamError(.protocolError), whole(1, head + Wire.field("keep-alive", "1"))),
+        HTTP2Rule(
+            "8.2.2", "proxy-connection", .streamError(.protocolError),
+            whole(1, head + Wire.field("proxy-connection", "a"))),
+        HTTP2Rule("8.2.2", "upgrade", .streamError(.protocolError), whole(1, head + Wire.field("upgrade", "h2c"))),
+        HTTP2Rule("8.2.2", "te in any case", .accepted, whole(1, block(good) + Wire.field("te", "Trailers"))),
+        HTTP2Rule(
+            "8.3.1", "a :method that is no token", .streamError(.protocolError),
+            whole(1, block([":method": "PO ST", ":scheme": "http", ":path": "/a", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.3.1", "a :path with a space", .streamError(.protocolError),
+            whole(1, block([":method": "POST", ":scheme": "http", ":path": "/a long path", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.3.1", "a :path without a slash", .streamError(.protocolError),
+            whole(1, block([":method": "POST", ":scheme": "HTTPS", ":path": "a", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.3.1", "a :path without a slash of another scheme", .accepted,
+            whole(1, block([":method": "POST", ":scheme": "coap+tcp", ":path": "a", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.3.1", "a :scheme that begins with a digit", .streamError(.protocolError),
+            whole(1, block([":method": "POST", ":scheme": "1a", ":path": "/a", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.3.1", "an asterisk for OPTIONS", .accepted,
+            whole(1, block([":method": "OPTIONS", ":scheme": "http", ":path": "*", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.3.1", "an asterisk for another method", .streamError(.protocolError),
+            whole(1, block([":method": "POST", ":scheme": "http", ":path": "*", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.3.1", "an :authority with a slash", .streamError(.protocolError),
+            whole(1, block([":method": "POST", ":scheme": "http", ":path": "/a", ":authority": "a/b"]))),
+        HTTP2Rule(
+            "8.3.1", "host in place of :authority", .accepted,
+            whole(1, block([":method": "POST", ":scheme": "http", ":path": "/a", "host": "a"]))),
+        HTTP2Rule(
+            "8.3.1", "neither host nor :authority", .streamError(.protocolError),
+            whole(1, block([":method": "POST", ":scheme": "http", ":path": "/a"]))),
+        HTTP2Rule(
+            "8.3.1", "host twice", .streamError(.protocolError),
+            whole(1, head + Wire.field("host", "a") + Wire.field("host", "a"))),
+        HTTP2Rule("8.5", "CONNECT", .accepted, whole(1, block([":method": "CONNECT", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.5", "CONNECT with a path", .streamError(.protocolError),
+            whole(1, block([":method": "CONNECT", ":path": "/a", ":authority": "a"]))),
+        HTTP2Rule(
+            "8.1.1", "content-length that is the sum of the body's frames", .accepted,
+            Wire.frame(.headers, flags: Wire.endHeaders, stream: 1, head + Wire.field("content-length", "2")), data,
+            Wire.frame(.data, flags: ended, stream: 1, [1])),
+        HTTP2Rule(
+            "8.1.1", "content-length of a request without a body", .streamError(.protocolError),
+            whole(1, head + Wire.field("content-length", "2"))),
+        HTTP2Rule(
+            "8.1.1", "content-length that is not the body's before trailers", .streamError(.protocolError),
+            Wire.frame(.headers, flags: Wire.endHeaders, stream: 1, head + Wire.field("content-length", "2")), data,
+            whole(1, Wire.field("x", "y"))),
+        HTTP2Rule(
+            "8.1.1", "content-length twice", .streamError(.protocolError),
+            whole(1, head + Wire.field("content-length", "0") + Wire.field("content-length", "0"))),
+        HTTP2Rule(
+            "8.1.1", "content-length that is no number", .streamError(.protocolError),
+            whole(1, head + Wire.field("content-length", "-1"))),
+        HTTP2Rule(
+            "8.1.1", "content-length beyond 64 bits", .streamError(.protocolError),
+            whole(1, head + Wire.field("content-length", "99999999999999999999"))),
     ]
 
     /// RFC 7541. `0x83 0x86` are `:method POST` and `:scheme http` of the static table.
@@ -341,6 +415,90 @@ struct HTTP2Rule: Sendable, CustomTestStringConvertible {
         case .streamError(let code):
             #expect(goAway == code.rawValue || goAway == nil && reset == code.rawValue && isAlive, "\(answer)")
         case .connectionError(let code): #expect(goAway == code.rawValue && !isAlive, "\(answer)")
+        }
+    }
+
+    /// After two requests with all fields in HPACK's table, whose indices are 67 down to 62 in the order of the first.
+    @Test(
+        "Fields that a client has sent before are held to the same rules",
+        arguments: [
+            ([67, 66, 65, 64, 63, 62], true), ([67, 66, 65, 64], true), ([64, 65, 66, 67], true),
+            // Each of these meets at its own place a field that was known there.
+            ([66, 66, 65, 64, 63, 62], false), ([67, 66, 62, 64, 63, 62], false), ([67, 66, 63, 64], false),
+            ([67, 66, 65, 64, 63, 62, 67], false), ([67, 66, 64, 64], false), ([67, 66], false), ([66, 65, 64], false),
+        ])
+    func known(indices: [UInt8], isAccepted: Bool) throws {
+        let server = try End(.server)
+        try server.receive(Wire.preface)
+        let fields: KeyValuePairs = [
+            ":method": "POST", ":scheme": "http", ":path": "/a", ":authority": "a", "te": "trailers", "x": "y",
+        ]
+        let first = fields.reduce(into: [UInt8]()) { $0 += [0x40] + Wire.field($1.key, $1.value).dropFirst() }
+        let flags = Wire.endHeaders | Wire.endStream
+        try server.receive(Wire.frame(.headers, flags: flags, stream: 1, first))
+        let again = (62...67).reversed().map { UInt8(0x80 | $0) }
+        try server.receive(Wire.frame(.headers, flags: flags, stream: 3, again))
+        try server.receive(Wire.frame(.headers, flags: flags, stream: 5, indices.map { 0x80 | $0 }))
+        // Trailers may have no pseudo-field, known or not.
+        try server.receive(Wire.frame(.headers, flags: Wire.endHeaders, stream: 7, again))
+        try server.receive(Wire.frame(.headers, flags: flags, stream: 7, [0x80 | 67]))
+        let resets = Self.frames(try server.produce()).filter { $0.kind == Wire.Kind.rstStream.rawValue }
+        #expect(resets.map(\.stream) == (isAccepted ? [7] : [5, 7]))
+        #expect(resets.allSatisfy { Self.number($0.payload[...]) == HTTP2Rule.Code.protocolError.rawValue })
+        #expect(server.heads.map(\.0) == (isAccepted ? [1, 3, 5, 7] : [1, 3, 7]))
+        #expect(server.heads[1].1 == Dictionary(uniqueKeysWithValues: fields.map { ($0.key, $0.value) }))
+    }
+
+    @Test("Requests come with their own fields, whatever of HPACK's table they share, repeat and push out")
+    func fieldsOfTheirOwn() throws {
+        let server = try End(.server)
+        try server.receive(Wire.preface)
+        var random = SplitMix(seed: 7)
+        var encoder = Encoder()
+        var sent: [[String: String]] = []
+        for call in 0..<600 {
+            var fields = [(":method", "POST"), (":scheme", "http"), (":path", "/a"), (":authority", "a")]
+            // Long stretches of the same, then anything.
+            let variety = call % 60 < 40 ? 1 : 30
+            for name in 0..<6 {
+                let value = String(repeating: "v", count: 50) + "\(random.next() % UInt64(variety))"
+                fields.append(("x-\(name)", value))
+            }
+            let block = fields.flatMap { encoder.encode($0.0, $0.1, isIndexed: random.next() % 8 > 0) }
+            sent.append(Dictionary(uniqueKeysWithValues: fields))
+            let flags = Wire.endHeaders | Wire.endStream
+            try server.receive(Wire.frame(.headers, flags: flags, stream: UInt32(2 * call + 1), block))
+            server.session.reset(try #require(server.opened.last), .cancel)
+            _ = try server.produce()
+        }
+        #expect(server.heads.map(\.1) == sent)
+    }
+
+    /// SplitMix64.
+    private struct SplitMix {
+        var state: UInt64
+        init(seed: UInt64) { state = seed }
+        mutating func next() -> UInt64 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var value = state
+            value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
+            value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
+            return value ^ value >> 31
+        }
+    }
+
+    /// HPACK with a table of 4,096 bytes, without Huffman.
+    private struct Encoder {
+        private var table: [(name: String, value: String)] = []
+
+        mutating func encode(_ name: String, _ value: String, isIndexed: Bool) -> [UInt8] {
+            if let place = table.firstIndex(where: { $0 == (name, value) }) {
+                return place < 65 ? [0x80 | UInt8(62 + place)] : [0xFF, UInt8(62 + place - 127)]
+            }
+            guard isIndexed else { return Wire.field(name, value) }
+            table.insert((name, value), at: 0)
+            while table.reduce(0, { $0 + $1.name.utf8.count + $1.value.utf8.count + 32 }) > 4096 { table.removeLast() }
+            return [0x40] + Wire.field(name, value).dropFirst()
         }
     }
 
