@@ -10,6 +10,11 @@ PACKAGES := libnghttp2-dev libprotobuf-c-dev libopenblas-dev libpq-dev zlib1g-de
             postgresql postgresql-client protobuf-compiler protobuf-c-compiler python3-grpcio python3-protobuf python3-venv \
             gcc valgrind
 
+# Tests that compute run by themselves: Swift's pool has a thread a core, and what waits for a peer must not wait for
+# them.
+COMPUTING := Evaluation|Features|Fuzz|Heston|Indicators|Kernels|Learning|NeuralNetworks|Policies|Regimes|Simulation|Tidy|
+COMPUTING := $(COMPUTING)Trading|Trainer
+
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib -j $(JOBS)
 
 .PHONY: help deps build test compose-test instructions run bench proto attack soak fuzz clean
@@ -43,7 +48,8 @@ test: deps
 ifdef ARGS
 	$(SWIFT) test --skip-build $(ARGS)
 else
-	$(SWIFT) test --skip-build --skip '^(IntegrationTests|PeerTests)\.'
+	$(SWIFT) test --skip-build --filter '^($(COMPUTING))Tests\.'
+	$(SWIFT) test --skip-build --skip '^(Integration|Peer|$(COMPUTING))Tests\.'
 	$(SWIFT) test --skip-build --no-parallel --filter '^PeerTests\.'
 	$(SWIFT) test --skip-build --filter '^IntegrationTests\.'
 	$(MAKE) compose-test instructions

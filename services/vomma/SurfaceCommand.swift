@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
 internal import Heston
+internal import Kernels
 internal import MarketData
 internal import Reports
 
@@ -27,6 +28,7 @@ struct SurfaceCommand: AsyncParsableCommand {
 
         /// The chain, and how many snapshots the file has until then.
         func chain() throws -> (chain: OptionChain, snapshots: Int) {
+            if let fault = Processor.fault { throw ValidationError(fault) }
             var last: OptionChain?
             var count = 0
             let end: Timestamp?
