@@ -139,7 +139,8 @@ private struct Evaluation {
     }
 
     /// P(q₂) and (P(q₁) − P(q₂))/(q₁ − q₂) for P = (y + 5)·Y(y): its expansion in Chebyshev polynomials on y ≥ −½, by
-    /// powers of q (make-golden.py); the error is below 3e-17. P = E(q²) + q·O(q²): two chains, which halves the wait.
+    /// powers of q (Golden/make-coefficients.py); its relative error is below 3e-17.
+    /// P = E(q²) + q·O(q²): two chains, which halves the wait.
     @inline(always)
     private static func mills(_ q1: Vector, _ q2: Vector) -> (value: Vector, slope: Vector) {
         let (w1, w2) = (q1 * q1, q2 * q2)

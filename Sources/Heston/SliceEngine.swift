@@ -43,19 +43,10 @@ struct SliceEngine {
     /// What is computed beside the price.
     enum Order: Equatable { case price, gradient, greeks }
 
-    /// What the last slice was computed with.
-    enum Method: Equatable {
-        case vertical
-        case tilted
-    }
-
     /// Planes of `stride` numbers, real and imaginary parts by turns: s, M times the weights, then the same of its five
     /// derivatives.
     private var planes: [Double] = []
     private var stride = 0
-    /// Nodes of the last slice, for reports and tests.
-    private(set) var nodeCount = 0
-    private(set) var method = Method.vertical
     private var hint = Reach.Hint()
 
     private static let planeCount = 14
@@ -72,7 +63,6 @@ struct SliceEngine {
         _ heston: HestonParameters, tau: Double, strikes: Strikes, accuracy: HestonPricer.Accuracy, order: Order,
         receive: (Int, NormalisedValue) -> Void
     ) throws(HestonError) {
-        nodeCount = 0
         guard strikes.count > 0 else { return }
         let derivatives = order != .price
         var widest = 0.0
@@ -95,35 +85,39 @@ struct SliceEngine {
         let rule = QuadratureRule(
             heston, tau: tau, range: low...high, reach: reach, logTolerance: logTolerance, derivatives: derivatives)
         let constants = CharacteristicConstants(heston, tau: tau)
-        if rule.count > Self.verticalLimit {
-            let isDone = try tilted(
-                constants, strikes, low...high, accuracy, order, logTolerance: logTolerance, receive: receive)
-            if isDone { return }
+        if rule.count > Self.verticalLimit,
+            tilted(constants, strikes, low...high, accuracy, order, logTolerance: logTolerance, receive: receive)
+        {
+            return
         }
-        guard rule.count <= Double(accuracy.maximumNodes) else {
-            throw .accuracyNotReached(
-                tau: tau, tolerance: accuracy.tolerance, nodesNeeded: rule.count, nodesAllowed: accuracy.maximumNodes)
+        if rule.count <= Double(accuracy.maximumNodes),
+            vertical(constants, strikes, low...high, rule, order, receive: receive)
+        {
+            return
         }
-        vertical(constants, strikes, low...high, rule, order, receive: receive)
+        throw .accuracyNotReached(
+            tau: tau, tolerance: accuracy.tolerance, nodesNeeded: rule.count, nodesAllowed: accuracy.maximumNodes)
     }
 
     /// Beyond the reach: nothing, within the tolerance.
     private static func worthless(_ k: Double) -> NormalisedValue {
-        NormalisedValue(outOfTheMoney: 0, gradient: (0, 0, 0, 0, 0), deltaMinusOne: k > 0 ? -1 : 0, spotGamma: 0,
+        NormalisedValue(
+            outOfTheMoney: 0, gradient: (0, 0, 0, 0, 0), deltaMinusOne: k > 0 ? -1 : 0, spotGamma: 0,
             exceedance: k > 0 ? 0 : 1)
     }
 
     // MARK: The vertical line
 
+    /// False where a sum is no number.
     private mutating func vertical(
         _ c: CharacteristicConstants, _ strikes: Strikes, _ range: ClosedRange<Double>, _ rule: QuadratureRule,
         _ order: Order, receive: (Int, NormalisedValue) -> Void
-    ) {
-        method = .vertical
-        nodeCount = Int(rule.count)
+    ) -> Bool {
+        let nodeCount = Int(rule.count)
         let groups = (nodeCount + 3) / 4
         reserve(4 * groups)
-        let (stride, step, nodeCount) = (self.stride, rule.step, self.nodeCount)
+        let (stride, step) = (self.stride, rule.step)
+        var isSound = true
         // The aliases of e^(−|y|/2): Σ_{n≠0} e^(−|k + nL|/2) = 2cosh(k/2)/(e^(L/2) − 1).
         let tail = 1 / expm1(.pi / step)
         unsafe planes.withUnsafeMutableBytes { bytes in
@@ -140,6 +134,7 @@ struct SliceEngine {
                 var sums = raw
                 sums.price -= tail * (strikes.ratio[index] + 1)
                 sums.delta += tail
+                isSound = isSound && sums.isFinite
                 receive(index, sums.value(strikes.logMoneyness[index], strikes.ratio[index]))
             }
             var index = 0
@@ -157,17 +152,18 @@ struct SliceEngine {
                 answer(index, second)
             }
         }
+        return isSound
     }
 
     // MARK: The tilted contour
 
-    /// False where no rule reaches the tolerance.
+    /// False where no rule reaches the tolerance, or a sum is no number.
     private mutating func tilted(
         _ c: CharacteristicConstants, _ strikes: Strikes, _ range: ClosedRange<Double>,
         _ accuracy: HestonPricer.Accuracy, _ order: Order, logTolerance: Double,
         receive: (Int, NormalisedValue) -> Void
-    ) throws(HestonError) -> Bool {
-        method = .tilted
+    ) -> Bool {
+        var isSound = true
         let shift = c.rho / c.sigma * (c.v0 + c.kappaTheta * c.tau)
         for side in [1.0, -1.0] {
             var (low, high) = (Double.infinity, -Double.infinity)
@@ -183,18 +179,18 @@ struct SliceEngine {
                     c, rule.contour, rule.step, low...high, order,
                     logTolerance: logTolerance, maximumNodes: accuracy.maximumNodes)
             else { return false }
-            nodeCount += 4 * groups
             let stride = self.stride
             unsafe planes.withUnsafeMutableBytes { bytes in
                 let planes = unsafe Planes(bytes.baseAddress!, stride: stride)
                 for (index, k) in strikes.logMoneyness.enumerated()
                 where range.contains(k) && (k + shift >= 0) == (side > 0) {
                     let sums = unsafe planes.sums(Exponential(k: k), groups: groups, order)
+                    isSound = isSound && sums.isFinite
                     receive(index, sums.value(k, strikes.ratio[index]))
                 }
             }
         }
-        return true
+        return isSound
     }
 
     /// Fills the planes until nothing is left to add; the groups of four nodes, or `nil` where that takes too many.
@@ -236,6 +232,13 @@ private struct Sums {
     var gamma = 0.0
     /// ∂m.
     var gradient = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+    /// Clipping at 0 would make a price of what is no number.
+    @inline(always)
+    var isFinite: Bool {
+        let derivatives = gradient.0 + gradient.1 + gradient.2 + gradient.3 + gradient.4
+        return (price + delta + gamma + derivatives).isFinite
+    }
 
     @inline(always)
     func value(_ k: Double, _ ratio: Double) -> NormalisedValue {

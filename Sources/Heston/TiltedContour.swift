@@ -68,8 +68,8 @@ struct TiltedContour {
             guard norm.isFinite else { continue }
             let digits = max(1, log(norm / .pi) - logTolerance)
             let step = 2 * .pi * halfWidth / digits
-            // A narrower strip has a larger radius, which saves some of the way: a fifth is not worth a look.
             if step > (best?.step ?? 0) { best = (TiltedContour(side: side, halfWidth: halfWidth), step) }
+            // The widest strip has the longest step unless its edges come too near to a singularity.
             if log(norm) < 0.25 * -logTolerance { break }
         }
         return best

@@ -4,8 +4,9 @@ public import CSIMD
 //
 // Errors are those of the lanes' own arithmetic: 1 to 2 units in the last place (Tests/KernelsTests measures each
 // against the C library). The coefficients are interpolations at Chebyshev points in 60 digits, with errors below
-// 5e-17; they multiply what the classic reductions leave. Nothing here branches, so that lanes do not wait for each
-// other. Inlined everywhere: a vector never crosses a call, whose convention depends on the machine's registers.
+// 5e-17 (Tests/HestonTests/Golden/make-coefficients.py); they multiply what the classic reductions leave. Nothing here
+// branches, so that lanes do not wait for each other. Inlined everywhere: a vector never crosses a call, whose
+// convention depends on the machine's registers.
 
 public typealias Vector = SIMD4<Double>
 
@@ -65,7 +66,7 @@ public enum VectorMath {
     /// 1.5·2⁵²: added to a small number it leaves the nearest integer in the low bits.
     @usableFromInline static var roundingShift: Double { 6_755_399_441_055_744 }
 
-    /// e^x. 0 below −708 (where e^x is no longer a normal number), as at 709 above.
+    /// e^x. Below −708, where e^x is no longer a normal number, 0; above 709 as at 709.
     @inlinable @inline(always)
     public static func exp(_ x: Vector) -> Vector {
         let bounded = select(x .> Vector(repeating: 709), .init(repeating: 709), else: x)
@@ -238,13 +239,6 @@ public struct ComplexVector: Sendable {
 
     @inlinable @inline(always)
     public var absoluteSquare: Vector { (real * real).plus(imaginary, times: imaginary) }
-
-    /// 1/z by the plain formula.
-    @inlinable @inline(always)
-    public var reciprocal: Self {
-        let scale = 1 / absoluteSquare
-        return .init(real * scale, -imaginary * scale)
-    }
 
     @inlinable @inline(always)
     public static prefix func - (a: Self) -> Self { .init(-a.real, -a.imaginary) }

@@ -29,26 +29,24 @@ struct SurfaceCommand: AsyncParsableCommand {
         /// The chain, and how many snapshots the file has until then.
         func chain() throws -> (chain: OptionChain, snapshots: Int) {
             if let fault = Processor.fault { throw ValidationError(fault) }
-            var last: OptionChain?
-            var count = 0
-            let end: Timestamp?
+            var span: Range<Timestamp>?
             if let until {
                 guard let time = try? Date(until, strategy: .iso8601) else {
                     throw ValidationError("--until is a time such as 2026-01-31T12:00:00Z")
                 }
-                end = Timestamp(seconds: Int64(time.timeIntervalSince1970))
-            } else {
-                end = nil
+                // The end of a span is not in it.
+                span = Timestamp(microseconds: .min)..<Timestamp(seconds: Int64(time.timeIntervalSince1970) + 1)
             }
-            let report = try ChainReader().read(.file(path: file))
-            for chain in report.rows where end.map({ chain.snapshotTime <= $0 }) ?? true {
-                last = chain
-                count += 1
+            var last: OptionChain?
+            var count = 0
+            let report = try ChainReader().forEach(.file(path: file), span: span) { chain in
+                (last, count) = (chain, count + 1)
+                return true
             }
             guard let last else {
                 throw ValidationError(
-                    "no snapshot in \(file)\(until.map { " until \($0)" } ?? ""): \(report.report.accepted) quotes read, "
-                        + "\(report.report.rejected) refused")
+                    "no snapshot in \(file)\(until.map { " until \($0)" } ?? ""): \(report.accepted) quotes read, "
+                        + "\(report.rejected) refused")
             }
             return (last, count)
         }
