@@ -116,6 +116,7 @@ let package = Package(
         module("Indicators", ["Kernels", "MarketData"]),
         module("Features", ["Kernels", "MarketData", "Indicators"]),
         module("NeuralNetworks", ["Kernels"]),
+        module("HestonInverse", ["Heston", "Kernels", "MarketData", "NeuralNetworks"], settings: numeric),
         module("Policies", ["Kernels", "NeuralNetworks"]),
         module("Trading", ["Kernels", "MarketData"]),
         module("Learning", ["Kernels", "NeuralNetworks", "Policies", "Trading"]),
@@ -151,7 +152,7 @@ let package = Package(
 
         // Services: adapters of the above to the wire.
         service("market-gateway", ["Heston", "Simulation", "Trading"]),
-        service("heston-inverter-service", ["Heston", "Inference"]),
+        service("heston-inverter-service", ["Heston", "HestonInverse", "Inference"]),
         service("regime-sentiment-service", ["Inference", "Regimes", "Sentiment"]),
         service("feature-service", ["Features"]),
         service("policy-service", ["Inference", "Policies", "Trading"]),
@@ -159,10 +160,10 @@ let package = Package(
         service(
             "trainer",
             [
-                "Evaluation", "Features", "Learning", "NeuralNetworks", "Policies", "Regimes", "Telemetry", "Trading", metrics,
+                "Evaluation", "Features", "Heston", "HestonInverse", "Learning", "NeuralNetworks", "Policies", "Regimes", "Telemetry", "Trading", metrics,
             ]),
         service(
-            "vomma", ["DynamicMessages", "Heston", "LocalStack", "Reports", "Telemetry", "Trading", argumentParser, signals]),
+            "vomma", ["DynamicMessages", "Heston", "HestonInverse", "LocalStack", "Reports", "Telemetry", "Trading", argumentParser, signals]),
 
         // What tests use: a service for foreign clients, and an executable to let them loose on.
         .target(
@@ -184,7 +185,7 @@ let package = Package(
             name: "storage-bench", dependencies: ["ChildProcesses", "MarketData", "Storage"],
             path: "benchmarks/storage", exclude: ["point_reads.py"], swiftSettings: strict),
         .executableTarget(
-            name: "heston-bench", dependencies: ["Heston", "Kernels", "MarketData"], path: "benchmarks/heston",
+            name: "heston-bench", dependencies: ["Heston", "HestonInverse", "Kernels", "MarketData"], path: "benchmarks/heston",
             exclude: ["compare.py"], swiftSettings: strict),
 
         // Tests.
@@ -194,6 +195,7 @@ let package = Package(
         tests("DynamicMessages", ["Kernels", "RPC", "ServiceKit", "VommaProto", logging], golden: ["Golden"]),
         tests("Features", ["Indicators", "Kernels", "MarketData"]),
         tests("Heston", ["Kernels", "MarketData"], golden: ["Golden"]),
+        tests("HestonInverse", ["Heston", "Kernels", "MarketData", "NeuralNetworks"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"], swiftSettings: numeric),
         tests("Indicators", ["ChildProcesses", "Kernels", "MarketData"], golden: ["Golden"]),
         tests("Inference", ["RPC", "VommaProto", logging]),

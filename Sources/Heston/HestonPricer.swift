@@ -94,25 +94,10 @@ public struct HestonPricer: Sendable {
         logMoneyness: [Double] = ImpliedVolatilitySurface.standardLogMoneyness,
         tau: [Double] = ImpliedVolatilitySurface.standardTau
     ) throws(HestonError) -> ImpliedVolatilitySurface {
-        for k in logMoneyness { try require("logMoneyness", k, "finite, within ±20") { abs($0) <= 20 } }
-        for years in tau { try require("tau", years, "> 0, at most 100") { $0 > 0 && $0 <= 100 } }
-        var volatility = [Double](repeating: .nan, count: logMoneyness.count * tau.count)
-        var cells = [ImpliedVolatilitySurface.Cell](repeating: .missing, count: volatility.count)
-        var engine = SliceEngine()
-        let strikes = Strikes(logMoneyness: logMoneyness)
-        for (t, years) in tau.enumerated() {
-            try engine.evaluate(
-                parameters, tau: years, strikes: strikes, accuracy: accuracy, order: .price
-            ) { index, value in
-                guard value.outOfTheMoney > 100 * accuracy.tolerance else { return }
-                guard
-                    let total = NormalisedBlack.totalVolatility(
-                        outOfTheMoney: value.outOfTheMoney, logMoneyness: logMoneyness[index])
-                else { return }
-                volatility[index * tau.count + t] = total / years.squareRoot()
-                cells[index * tau.count + t] = .observed
-            }
-        }
+        var grid = try VolatilityGrid(logMoneyness: logMoneyness, tau: tau, accuracy: accuracy)
+        try grid.evaluate(parameters)
+        let volatility = grid.volatilities
+        let cells = volatility.map { $0.isNaN ? ImpliedVolatilitySurface.Cell.missing : .observed }
         return ImpliedVolatilitySurface(
             logMoneyness: logMoneyness, tau: tau, impliedVolatility: volatility, cells: cells, spot: market.spot,
             forwards: tau.map { market.forward(tau: $0) }, method: "model")

@@ -15,9 +15,12 @@ public enum BLAS {
         openblas_set_num_threads(Int32(count))
     }
 
-    /// The kernel family that OpenBLAS chose, such as `Haswell` or `SkylakeX`. It is chosen when the library loads;
-    /// only the environment variable `OPENBLAS_CORETYPE`, set before the process starts, overrides it. OpenBLAS 0.3.21
-    /// does not know CPUs newer than itself and takes `Haswell` on them: half the speed where AVX-512 is there.
+    /// Makes OpenBLAS compute with this processor's instructions. It knows processors by their numbers: Debian's 0.3.21
+    /// takes its oldest kernels, `Prescott`, on one newer than itself, at a sixth of the speed. Nothing happens where
+    /// the environment says `OPENBLAS_CORETYPE`. Call it once, from `main.swift`, before anything computes.
+    public static func adaptToProcessor() { vomma_openblas_adapt() }
+
+    /// The kernel family that OpenBLAS uses, such as `Haswell` or `SkylakeX`.
     public static var coreName: String { unsafe String(cString: openblas_get_corename()) }
 
     /// C ← alpha·op(A)·op(B) + beta·C in single precision, row-major and dense: op(A) is [m × k], op(B) [k × n],

@@ -21,7 +21,7 @@ public struct Linear: Sendable, Equatable {
     /// y [rows × outputs] from x [rows × inputs]. One row is a matrix–vector product: the weights are then read once,
     /// and OpenBLAS need not pack them.
     @unsafe
-    func forward(
+    package func forward(
         _ x: UnsafePointer<Float>, rows: Int, parameters: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>
     ) {
         let w = unsafe parameters + offset
@@ -36,7 +36,7 @@ public struct Linear: Sendable, Equatable {
 
     /// Writes ∂loss/∂W and ∂loss/∂b, summed over the rows, to their slices of `gradients`, from ∂loss/∂y.
     @unsafe
-    func parameterGradients(
+    package func parameterGradients(
         _ x: UnsafePointer<Float>, outputGradient: UnsafePointer<Float>, rows: Int,
         into gradients: UnsafeMutablePointer<Float>
     ) {
@@ -52,7 +52,7 @@ public struct Linear: Sendable, Equatable {
 
     /// Writes ∂loss/∂x [rows × inputs], from ∂loss/∂y.
     @unsafe
-    func inputGradient(
+    package func inputGradient(
         outputGradient: UnsafePointer<Float>, rows: Int, parameters: UnsafePointer<Float>,
         into dx: UnsafeMutablePointer<Float>
     ) {

@@ -63,6 +63,7 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
     /// Never returns. Exit code 0 after a graceful stop, 64 for bad arguments, 78 for a bad configuration, 1 otherwise.
     public static func main() async -> Never {
         FreedMemory.keep()
+        BLAS.adaptToProcessor()
         let arguments = Array(CommandLine.arguments.dropFirst())
         var settings = Settings()
         let common = CommonSettings(&settings, port: Definition.defaultPort, needsDatabase: Definition.needsDatabase)

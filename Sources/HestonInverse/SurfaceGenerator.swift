@@ -1,0 +1,166 @@
+internal import Dispatch
+internal import Heston
+internal import Kernels
+internal import MarketData
+internal import Synchronization
+
+/// Makes surfaces whose parameters are known: what the network learns from and is judged by.
+public struct SurfaceGenerator: Sendable, Equatable {
+    /// Where the volatilities come from.
+    public enum Kind: String, Sendable, CaseIterable, Codable {
+        /// Heston's model, priced.
+        case heston
+        /// max(√(θ + (v₀ − θ)e^(−κT)) + ρk/√(1 + T) + σk², 1e-4): a caricature with the same parameters, for a quick
+        /// first training.
+        case proxy
+    }
+
+    /// Out-of-the-money prices at or below this fraction of the forward tell nothing: their cells are missing.
+    public static let informationFloor = 1e-7
+    /// A surface has at least this many cells, or it is drawn again.
+    public static let minimumCells = 8
+
+    public var kind: Kind
+    public var preset: ParameterPreset
+    public var grid: SurfaceGrid
+    public var seed: UInt64
+
+    public init(_ preset: ParameterPreset, kind: Kind = .heston, grid: SurfaceGrid = .standard, seed: UInt64) {
+        self.kind = kind
+        self.preset = preset
+        self.grid = grid
+        self.seed = seed
+    }
+
+    /// Surfaces number `first ..< first + count` of this generator, on up to `threads` threads. Surface number i is the
+    /// same whatever else is made. Draws whose surface has arbitrage, too few cells, or is beyond the pricer are
+    /// drawn again.
+    ///
+    /// Throws `generatorExhausted` where a thousand draws in a row were refused.
+    public func surfaces(first: Int = 0, count: Int, threads: Int = 1) throws(InversionError) -> SurfaceDataset {
+        let cells = grid.count
+        var volatilities = [Double](repeating: .nan, count: count * cells)
+        var parameters = [Double](repeating: 0, count: count * 5)
+        let failure = Mutex<InversionError?>(nil)
+        let refused = Atomic(0)
+        let piece = 64
+        let pieces = (count + piece - 1) / piece
+        let lanes = max(1, min(threads, pieces))
+        unsafe volatilities.withUnsafeMutableBufferPointer { volatilities in
+            unsafe parameters.withUnsafeMutableBufferPointer { parameters in
+                // Each lane writes to its own pieces only.
+                nonisolated(unsafe) let (volatilities, parameters) = unsafe (volatilities, parameters)
+                DispatchQueue.concurrentPerform(iterations: lanes) { lane in
+                    do throws(InversionError) {
+                        var source = try Source(self)
+                        for index in Swift.stride(from: lane, to: pieces, by: lanes) {
+                            for row in (index * piece)..<min(count, (index + 1) * piece) {
+                                let drawn = try source.draw(first + row)
+                                for (i, value) in drawn.array.enumerated() {
+                                    unsafe parameters[row * 5 + i] = value
+                                }
+                                for cell in 0..<cells {
+                                    unsafe volatilities[row * cells + cell] = source.volatilities[cell]
+                                }
+                            }
+                        }
+                        refused.add(source.refused, ordering: .relaxed)
+                    } catch {
+                        failure.withLock { $0 = error }
+                    }
+                }
+            }
+        }
+        if let error = failure.withLock({ $0 }) { throw error }
+        return SurfaceDataset(
+            generator: self, volatilities: volatilities, parameters: parameters,
+            refused: refused.load(ordering: .relaxed))
+    }
+
+    /// One thread's means to draw surfaces.
+    private struct Source: ~Copyable {
+        let generator: SurfaceGenerator
+        var model: VolatilityGrid
+        var volatilities: [Double]
+        var refused = 0
+
+        init(_ generator: SurfaceGenerator) throws(InversionError) {
+            self.generator = generator
+            do throws(HestonError) {
+                model = try VolatilityGrid(
+                    logMoneyness: generator.grid.logMoneyness, tau: generator.grid.tau,
+                    accuracy: .init(tolerance: 1e-11, maximumNodes: 8192), informationFloor: informationFloor)
+            } catch { throw .calibration(error) }
+            volatilities = [Double](repeating: .nan, count: generator.grid.count)
+        }
+
+        mutating func draw(_ index: Int) throws(InversionError) -> HestonParameters {
+            // Another odd number than the generator's own increment, or neighbours would share their states.
+            var random = RandomGenerator(seed: generator.seed &+ UInt64(index) &* 0xD134_2543_DE82_EF95)
+            for _ in 0..<1000 {
+                let parameters = generator.preset.draw(&random)
+                if fill(parameters), Arbitrage.isAbsent(volatilities, generator.grid) { return parameters }
+                refused += 1
+            }
+            throw .generatorExhausted(made: index, attempts: 1000)
+        }
+
+        private mutating func fill(_ p: HestonParameters) -> Bool {
+            let grid = generator.grid
+            switch generator.kind {
+            case .heston:
+                do { try model.evaluate(p) } catch { return false }
+                for cell in volatilities.indices { volatilities[cell] = model.volatilities[cell] }
+            case .proxy:
+                for (i, k) in grid.logMoneyness.enumerated() {
+                    for (t, tau) in grid.tau.enumerated() {
+                        let level = (p.theta + (p.v0 - p.theta) * exp(-p.kappa * tau)).squareRoot()
+                        let value = max(level + p.rho * k / (1 + tau).squareRoot() + p.sigma * k * k, 1e-4)
+                        let price = Arbitrage.price(k, value, tau)
+                        volatilities[i * grid.tau.count + t] = price > informationFloor ? value : .nan
+                    }
+                }
+            }
+            return volatilities.count { !$0.isNaN } >= minimumCells
+        }
+    }
+}
+
+/// Static arbitrage between the cells of a surface.
+enum Arbitrage {
+    /// Whether total variance nowhere falls with time at one log-moneyness, and calls of each maturity fall in the
+    /// strike and are convex in it. Missing cells (NaN) are passed over.
+    static func isAbsent(_ volatilities: [Double], _ grid: SurfaceGrid) -> Bool {
+        let columns = grid.tau.count
+        for i in grid.logMoneyness.indices {
+            var before = 0.0
+            for (t, tau) in grid.tau.enumerated() {
+                let volatility = volatilities[i * columns + t]
+                guard !volatility.isNaN else { continue }
+                let variance = volatility * volatility * tau
+                guard variance >= before * (1 - 1e-6) else { return false }
+                before = variance
+            }
+        }
+        for (t, tau) in grid.tau.enumerated() {
+            // A call at strike 0 is worth the forward.
+            var (strike, call, slope) = (0.0, 1.0, -1.0)
+            for (i, k) in grid.logMoneyness.enumerated() {
+                let volatility = volatilities[i * columns + t]
+                guard !volatility.isNaN else { continue }
+                let ratio = exp(k)
+                let next = price(k, volatility, tau) + max(0, 1 - ratio)
+                let steepness = (next - call) / (ratio - strike)
+                guard steepness >= slope - 1e-7, steepness <= 1e-7 else { return false }
+                (strike, call, slope) = (ratio, next, steepness)
+            }
+        }
+        return true
+    }
+
+    /// The undiscounted out-of-the-money price as a fraction of the forward.
+    static func price(_ k: Double, _ volatility: Double, _ tau: Double) -> Double {
+        let kind: OptionQuote.Kind = k < 0 ? .put : .call
+        return (try? Black.price(kind, forward: 1, strike: exp(k), tau: tau, volatility: volatility)) ?? 0
+    }
+}
