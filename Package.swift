@@ -115,7 +115,7 @@ let package = Package(
         module("Sentiment", ["Kernels", "MarketData"]),
         module("Indicators", ["Kernels", "MarketData"]),
         module("Features", ["Kernels", "MarketData", "Indicators"]),
-        module("NeuralNetworks", ["Kernels"]),
+        module("NeuralNetworks", ["Kernels"], settings: numeric),
         module("HestonInverse", ["Heston", "Kernels", "MarketData", "NeuralNetworks"], settings: numeric),
         module("Policies", ["Kernels", "NeuralNetworks"]),
         module("Trading", ["Kernels", "MarketData"]),
@@ -186,7 +186,7 @@ let package = Package(
             path: "benchmarks/storage", exclude: ["point_reads.py"], swiftSettings: strict),
         .executableTarget(
             name: "heston-bench", dependencies: ["Heston", "HestonInverse", "Kernels", "MarketData"], path: "benchmarks/heston",
-            exclude: ["compare.py"], swiftSettings: strict),
+            exclude: ["compare.py", "network.py"], swiftSettings: strict),
 
         // Tests.
         tests("ChildProcesses"),
@@ -229,7 +229,7 @@ let package = Package(
         .testTarget(
             name: "PeerTests",
             dependencies: [
-                "ChildProcesses", "Heston", "InteropService", "Kernels", "MarketData", "Policies", "RPC", "Regimes", "ServiceKit", "Storage",
+                "ChildProcesses", "Heston", "HestonInverse", "InteropService", "Kernels", "MarketData", "Policies", "RPC", "Regimes", "ServiceKit", "Storage",
                 "TestKit", "VommaProto", "heston-inverter-service", "policy-service", "regime-sentiment-service", "vomma", logging,
             ],
             swiftSettings: strict),
@@ -237,7 +237,7 @@ let package = Package(
         .testTarget(
             name: "TrainerTests",
             dependencies: [
-                "trainer", "Features", "Kernels", "Learning", "MarketData", "Policies", "RPC", "Storage", "Telemetry",
+                "trainer", "Features", "Heston", "HestonInverse", "Kernels", "Learning", "MarketData", "Policies", "RPC", "Storage", "Telemetry",
                 "TestKit", "Trading", "VommaProto", lifecycle, logging,
             ], swiftSettings: strict),
         tests("VommaProto", ["ChildProcesses", "Kernels", "RPC", "protoc-gen-vomma"], golden: ["Golden"]),

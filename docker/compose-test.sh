@@ -177,6 +177,7 @@ refused "one with a stranger's certificate is not" "TLS" client VOMMA_TLS_KEY="$
 refused "no client gets a service's name" "choose another name" docker compose run --rm -T certificates client policy-service
 same "each service is connected as its own role" "$(value "SELECT string_agg(DISTINCT usename, ' ' ORDER BY usename)
     FROM pg_stat_activity WHERE client_addr IS NOT NULL")" "vomma_execution_service vomma_feature_service\
+ vomma_heston_inverter_service\
  vomma_market_gateway vomma_policy_service vomma_regime_sentiment_service vomma_trainer"
 same "over TLS, each with its own certificate" "$(value "SELECT count(*) FILTER (WHERE NOT ssl OR
     replace(split_part(client_dn, '=', 2), '-', '_') <> substr(usename, 7))

@@ -73,7 +73,8 @@ public enum Gzip {
     }
 
     /// One step of zlib from all the input to all the output.
-    private static func run(
+    @unsafe
+    static func run(
         _ stream: UnsafeMutablePointer<z_stream>, from input: [UInt8], to output: UnsafeMutableBufferPointer<UInt8>,
         _ step: (UnsafeMutablePointer<z_stream>) -> Int32
     ) -> Int32 {

@@ -97,7 +97,9 @@ extension InverseModel {
         }
         let kind = try take("kind")
         guard kind == Self.kind else { throw .malformed(field: "kind", reason: "is \(kind), not \(Self.kind)") }
-        func widths(_ name: String, _ counts: ClosedRange<Int>, multipleOf unit: Int = 1) throws(InversionError) -> [Int] {
+        func widths(
+            _ name: String, _ counts: ClosedRange<Int>, multipleOf unit: Int = 1
+        ) throws(InversionError) -> [Int] {
             let text = try take(name)
             let values = text.split(separator: ",").map { Int($0) ?? 0 }
             guard counts.contains(values.count), values.allSatisfy({ (1...4096).contains($0) && $0 % unit == 0 }) else {

@@ -1,4 +1,3 @@
-internal import Dispatch
 internal import Heston
 internal import Kernels
 internal import NeuralNetworks
@@ -471,13 +470,9 @@ private final class Lanes: Sendable {
     }
 
     private func perform(_ count: Int, _ body: @Sendable (Int) -> Void) {
-        let threads = min(threads, count)
-        if threads == 1 {
-            for index in 0..<count { body(index) }
-        } else {
-            DispatchQueue.concurrentPerform(iterations: threads) { lane in
-                for index in stride(from: lane, to: count, by: threads) { body(index) }
-            }
+        let lanes = min(threads, count)
+        Parallel.perform(lanes) { lane in
+            for index in stride(from: lane, to: count, by: lanes) { body(index) }
         }
     }
 

@@ -1,7 +1,5 @@
-internal import Dispatch
 public import Heston
 internal import Kernels
-internal import Synchronization
 
 /// How well a network inverts, on surfaces that it has not seen. Errors of a surface are root mean squares of
 /// σ(parameters) − σ(surface) over its cells, absolute volatility: 0.003 is 0.3 points.
@@ -111,20 +109,16 @@ extension InverseModel {
         let cells = network.cells
         let count = volatilities.count / cells
         precondition(volatilities.count == count * cells, "whole surfaces")
-        let found = Mutex<[Int: InversionQuality.Case]>([:])
         let lanes = max(1, min(threads, count))
-        DispatchQueue.concurrentPerform(iterations: lanes) { lane in
+        let found = Parallel.map(lanes) { lane in
             var inverter = Inverter(self)
-            var cases: [Int: InversionQuality.Case] = [:]
-            for row in Swift.stride(from: lane, to: count, by: lanes) {
+            return Swift.stride(from: lane, to: count, by: lanes).map { row -> InversionQuality.Case? in
                 let surface = Array(volatilities[(row * cells)..<((row + 1) * cells)])
-                let truth = truths.map { Array($0[(row * 5)..<(row * 5 + 5)]) }
-                cases[row] = judge(&inverter, surface, truth, calibrator)
+                return judge(&inverter, surface, truths.map { Array($0[(row * 5)..<(row * 5 + 5)]) }, calibrator)
             }
-            found.withLock { $0.merge(cases) { $1 } }
         }
-        let cases = found.withLock { $0 }
-        return InversionQuality((0..<count).compactMap { cases[$0] }, failures: count - cases.count)
+        let cases = (0..<count).compactMap { found[$0 % lanes][$0 / lanes] }
+        return InversionQuality(cases, failures: count - cases.count)
     }
 
     private func judge(

@@ -52,7 +52,8 @@ public struct SurfaceDataset: Sendable, Equatable {
         }
         guard let kind = file.metadata["generator"].flatMap(SurfaceGenerator.Kind.init(rawValue:)),
             let preset = file.metadata["preset"].flatMap(ParameterPreset.init(rawValue:)),
-            let seed = file.metadata["seed"].flatMap(UInt64.init), let refused = file.metadata["refused"].flatMap(Int.init)
+            let seed = file.metadata["seed"].flatMap(UInt64.init),
+            let refused = file.metadata["refused"].flatMap(Int.init)
         else { throw .malformed(field: "metadata", reason: "lacks generator, preset, seed or refused") }
         let grid = try SurfaceGrid(file)
         let parameters = try file.doubles("parameters")

@@ -1,8 +1,6 @@
-internal import Dispatch
 internal import Heston
 internal import Kernels
 internal import MarketData
-internal import Synchronization
 
 /// Makes surfaces whose parameters are known: what the network learns from and is judged by.
 public struct SurfaceGenerator: Sendable, Equatable {
@@ -38,43 +36,40 @@ public struct SurfaceGenerator: Sendable, Equatable {
     ///
     /// Throws `generatorExhausted` where a thousand draws in a row were refused.
     public func surfaces(first: Int = 0, count: Int, threads: Int = 1) throws(InversionError) -> SurfaceDataset {
-        let cells = grid.count
-        var volatilities = [Double](repeating: .nan, count: count * cells)
-        var parameters = [Double](repeating: 0, count: count * 5)
-        let failure = Mutex<InversionError?>(nil)
-        let refused = Atomic(0)
         let piece = 64
         let pieces = (count + piece - 1) / piece
         let lanes = max(1, min(threads, pieces))
-        unsafe volatilities.withUnsafeMutableBufferPointer { volatilities in
-            unsafe parameters.withUnsafeMutableBufferPointer { parameters in
-                // Each lane writes to its own pieces only.
-                nonisolated(unsafe) let (volatilities, parameters) = unsafe (volatilities, parameters)
-                DispatchQueue.concurrentPerform(iterations: lanes) { lane in
-                    do throws(InversionError) {
-                        var source = try Source(self)
-                        for index in Swift.stride(from: lane, to: pieces, by: lanes) {
-                            for row in (index * piece)..<min(count, (index + 1) * piece) {
-                                let drawn = try source.draw(first + row)
-                                for (i, value) in drawn.array.enumerated() {
-                                    unsafe parameters[row * 5 + i] = value
-                                }
-                                for cell in 0..<cells {
-                                    unsafe volatilities[row * cells + cell] = source.volatilities[cell]
-                                }
-                            }
-                        }
-                        refused.add(source.refused, ordering: .relaxed)
-                    } catch {
-                        failure.withLock { $0 = error }
-                    }
+        let made = Parallel.map(lanes) { lane in
+            Result { () throws(InversionError) in
+                var source = try Source(self)
+                for index in Swift.stride(from: lane, to: pieces, by: lanes) {
+                    for row in (index * piece)..<min(count, (index + 1) * piece) { try source.draw(first + row) }
                 }
+                return source.drawn
             }
         }
-        if let error = failure.withLock({ $0 }) { throw error }
+        var drawn: [Drawn] = []
+        for result in made { drawn.append(try result.get()) }
+        // Back in order: each lane has every `lanes`-th piece.
+        var (volatilities, parameters): ([Double], [Double]) = ([], [])
+        volatilities.reserveCapacity(count * grid.count)
+        parameters.reserveCapacity(count * 5)
+        for index in 0..<pieces {
+            let (lane, start) = (index % lanes, index / lanes * piece)
+            let end = start + min(piece, count - index * piece)
+            volatilities += drawn[lane].volatilities[(start * grid.count)..<(end * grid.count)]
+            parameters += drawn[lane].parameters[(start * 5)..<(end * 5)]
+        }
         return SurfaceDataset(
             generator: self, volatilities: volatilities, parameters: parameters,
-            refused: refused.load(ordering: .relaxed))
+            refused: drawn.reduce(0) { $0 + $1.refused })
+    }
+
+    /// What one thread drew, surface after surface.
+    private struct Drawn: Sendable {
+        var volatilities: [Double] = []
+        var parameters: [Double] = []
+        var refused = 0
     }
 
     /// One thread's means to draw surfaces.
@@ -82,7 +77,7 @@ public struct SurfaceGenerator: Sendable, Equatable {
         let generator: SurfaceGenerator
         var model: VolatilityGrid
         var volatilities: [Double]
-        var refused = 0
+        var drawn = Drawn()
 
         init(_ generator: SurfaceGenerator) throws(InversionError) {
             self.generator = generator
@@ -94,13 +89,17 @@ public struct SurfaceGenerator: Sendable, Equatable {
             volatilities = [Double](repeating: .nan, count: generator.grid.count)
         }
 
-        mutating func draw(_ index: Int) throws(InversionError) -> HestonParameters {
+        mutating func draw(_ index: Int) throws(InversionError) {
             // Another odd number than the generator's own increment, or neighbours would share their states.
             var random = RandomGenerator(seed: generator.seed &+ UInt64(index) &* 0xD134_2543_DE82_EF95)
             for _ in 0..<1000 {
                 let parameters = generator.preset.draw(&random)
-                if fill(parameters), Arbitrage.isAbsent(volatilities, generator.grid) { return parameters }
-                refused += 1
+                if fill(parameters), Arbitrage.isAbsent(volatilities, generator.grid) {
+                    drawn.volatilities += volatilities
+                    drawn.parameters += parameters.array
+                    return
+                }
+                drawn.refused += 1
             }
             throw .generatorExhausted(made: index, attempts: 1000)
         }

@@ -7,6 +7,8 @@ public enum MarketDataError: Error, Sendable, Equatable {
     case corruptFile(path: String, reason: String)
     /// The first line is neither a header with the needed columns nor a headerless row of a known format.
     case unknownLayout(path: String, missing: [String])
+    /// A file of arrays that is none, or has not the arrays that are needed.
+    case malformedFile(reason: String)
     /// The folder has no file of this kind for this symbol.
     case notInFolder(kind: String, symbol: String)
     /// A source given to the merger breaks its order: put it through `EventMerger.sorted` first.
@@ -20,6 +22,7 @@ extension MarketDataError: CustomStringConvertible {
         case .corruptFile(let path, let reason): "\(path) is damaged: \(reason)"
         case .unknownLayout(let path, let missing):
             "\(path): unknown layout, missing column(s) \(missing.joined(separator: ", "))"
+        case .malformedFile(let reason): reason
         case .notInFolder(let kind, let symbol): "the history folder has no \(kind) of \(symbol)"
         case .sourceOutOfOrder(let source, let previous, let next):
             "event source \(source) is out of order: \(next) after \(previous)"

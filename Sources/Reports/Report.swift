@@ -7,8 +7,11 @@ public struct Report: Sendable {
         case warning(String)
         /// A table with a header; columns that look like numbers are aligned right.
         case table(header: [String], rows: [[String]])
-        /// Only in the HTML.
+        // Only in the HTML.
         case chart(LineChart)
+        case bars(BarChart)
+        case heatMap(HeatMap)
+        case surface(SurfacePlot)
     }
 
     public struct Section: Sendable {
@@ -42,7 +45,7 @@ public struct Report: Sendable {
                 case .text(let text): out += text + "\n"
                 case .warning(let text): out += "! " + text + "\n"
                 case .table(let header, let rows): out += Self.table(header, rows)
-                case .chart: break
+                case .chart, .bars, .heatMap, .surface: break
                 }
             }
         }
@@ -89,6 +92,9 @@ public struct Report: Sendable {
                     }
                     out += "</tbody></table>"
                 case .chart(let chart): out += chart.svg()
+                case .bars(let chart): out += chart.svg()
+                case .heatMap(let map): out += map.svg()
+                case .surface(let plot): out += plot.svg()
                 }
             }
             out += "</section>"

@@ -45,18 +45,15 @@ struct CommonSettings {
         server = RPCLimit.defaults
         (server.host, server.port) = (host, port)
         RPCLimit.read(&settings, into: &server)
-        databaseURL = ""
-        databaseConnections = 4
-        databasePatience = .seconds(30)
-        if needsDatabase {
-            databaseURL = settings.string(
-                "database.url", default: nil, "PostgreSQL, as postgresql://user:password@host/database", secret: true)
-            databaseConnections = settings.int(
-                "database.connections", default: 4, in: 1...64, "most connections to PostgreSQL")
-            let seconds = settings.int(
-                "database.patience", default: 30, in: 0...3600, "seconds to wait at start for PostgreSQL")
-            databasePatience = .seconds(seconds)
-        }
+        databaseURL = settings.string(
+            "database.url", default: needsDatabase ? nil : "",
+            "PostgreSQL, as postgresql://user:password@host/database\(needsDatabase ? "" : "; without it, no models")",
+            secret: true)
+        databaseConnections = settings.int(
+            "database.connections", default: 4, in: 1...64, "most connections to PostgreSQL")
+        let seconds = settings.int(
+            "database.patience", default: 30, in: 0...3600, "seconds to wait at start for PostgreSQL")
+        databasePatience = .seconds(seconds)
         exitsWithStandardInput = settings.choice(
             "exit.with.stdin", default: "no", of: ["no", "yes"], "stop when standard input is closed") == "yes"
     }

@@ -27,7 +27,7 @@ public struct ServiceParts: Sendable {
 /// What every service gets from its process.
 public struct ServiceEnvironment: Sendable {
     public let log: Logger
-    /// `nil` for a service that asked for no database.
+    /// `nil` for a service that can do without a database and was given none.
     public let pool: ConnectionPool?
     /// For the service's own metrics; `nil` where nobody asks for any (`VOMMA_METRICS_PORT`).
     public let metrics: MetricRegistry?
@@ -50,6 +50,7 @@ public protocol ServiceDefinition: Sendable {
     /// One sentence for `--help`.
     static var summary: String { get }
     static var defaultPort: Int { get }
+    /// Whether it can't work without a database; one that can uses it where there is one.
     static var needsDatabase: Bool { get }
     /// Reads the service's own keys; faults are collected in `settings`.
     init(settings: inout Settings)
@@ -101,7 +102,7 @@ public enum ServiceProcess<Definition: ServiceDefinition> {
         var services: [ServiceGroupConfiguration.ServiceConfiguration] = []
         let registry = common.metricsPort.map { _ in MetricRegistry() }
         var pool: ConnectionPool?
-        if Definition.needsDatabase {
+        if !common.databaseURL.isEmpty {
             let observer = registry.map { PoolMetrics($0) }
             let opened = try ConnectionPool(
                 common.storage(applicationName: Definition.name), log: log, observer: observer)

@@ -53,6 +53,7 @@ public struct DatabaseRole: Sendable, Equatable {
                 "funding_rates": .append, "open_interest": .append, "fear_greed": .append, "messages": .append,
                 "option_quotes": .append, "iv_surfaces": .append, "streams": .upsert, "stream_events": .append,
             ], functions: [makePartitions, applyRetention]),
+        DatabaseRole("heston-inverter-service", ["models": .select]),
         DatabaseRole(
             "regime-sentiment-service",
             [
@@ -84,7 +85,7 @@ public struct DatabaseRole: Sendable, Equatable {
             [
                 "jobs": .upsert, "job_metrics": .upsert, "models": .upsert, "normalisers": .append,
                 "feature_schemas": .select, "features": .select, "bars": .select, "instruments": .select,
-                "streams": .select,
+                "streams": .select, "iv_surfaces": .select,
             ]),
         // Reads everything, and changes settings: reports, psql, retention.
         DatabaseRole(

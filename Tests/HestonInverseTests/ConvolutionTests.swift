@@ -103,7 +103,9 @@ import Testing
         {
             var moved = parameters
             moved[place] += 1
-            let expected = (0..<images).reduce(0.0) { $0 + loss(xs[$1], dys[$1], moved) - loss(xs[$1], dys[$1], parameters) }
+            let expected = (0..<images).reduce(0.0) { sum, image in
+                sum + loss(xs[image], dys[image], moved) - loss(xs[image], dys[image], parameters)
+            }
             #expect(abs(Double(gradients[place]) - expected) < 1e-3, "parameter \(place)")
         }
         guard c.inputs % 16 == 0 else { return }

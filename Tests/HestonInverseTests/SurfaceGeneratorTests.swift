@@ -31,7 +31,9 @@ import Testing
 
     @Test func parametersAreSpreadAsThePresetSays() throws {
         let data = try SurfaceGenerator(.crypto, seed: 5).surfaces(count: 2000, threads: 2)
-        func column(_ i: Int) -> [Double] { stride(from: i, to: data.parameters.count, by: 5).map { data.parameters[$0] } }
+        func column(_ i: Int) -> [Double] {
+            stride(from: i, to: data.parameters.count, by: 5).map { data.parameters[$0] }
+        }
         for (i, range) in [0.5...8.0, 0.04...1.5, 0.3...5, -0.7...0.5, 0.04...1.5].enumerated() {
             #expect(column(i).allSatisfy { range.contains($0) })
         }

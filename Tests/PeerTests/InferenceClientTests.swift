@@ -1,5 +1,6 @@
 import ChildProcesses
 import Foundation
+import HestonInverse
 import Kernels
 import Policies
 import Regimes
@@ -34,17 +35,22 @@ struct InferenceClientTests {
     func inference() async throws {
         let python = try #require(await Self.python.value)
         let database = try await TestCluster.shared.database()
-        try await Self.promoteModels(database)
-        let heston = try ServiceUnderTest("heston-inverter-service")
+        let network = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).safetensors")
+        defer { try? FileManager.default.removeItem(at: network) }
+        try await Self.promoteModels(database, network: network)
+        let heston = try ServiceUnderTest(
+            "heston-inverter-service", environment: ["VOMMA_DATABASE_URL": database.url])
         let policy = try ServiceUnderTest("policy-service", environment: ["VOMMA_DATABASE_URL": database.url])
         let regimes = try ServiceUnderTest(
             "regime-sentiment-service", environment: ["VOMMA_DATABASE_URL": database.url])
         let services = [heston, policy, regimes]
         var ports: [Int] = []
         for service in services { ports.append(try await service.port()) }
-        for service in [policy, regimes] { try await service.logged("model swapped in") }
+        for service in services { try await service.logged("model swapped in") }
         let (exitCode, output) = try await ChildProcess.run(
-            python, [Self.root.appending(path: "Tests/Peers/inference_client.py").path] + ports.map(String.init),
+            python,
+            [Self.root.appending(path: "Tests/Peers/inference_client.py").path] + ports.map(String.init)
+                + [network.path],
             environment: Self.environment)
         #expect(exitCode == 0, "\(output)")
         // The client's own words, so that one that checks nothing cannot pass.
@@ -72,9 +78,14 @@ struct InferenceClientTests {
     }
 
     /// Two versions of an untrained policy with 2 × 3 inputs a state, of which the second is live, and a regime model
-    /// of two states and one column.
-    private static func promoteModels(_ database: StorageConfiguration) async throws {
+    /// of two states and one column; and an inverse network that has learnt for an epoch, whose file goes to `network`
+    /// too.
+    private static func promoteModels(_ database: StorageConfiguration, network: URL) async throws {
         let pool = ConnectionPool(database)
+        var inverse = InverseTraining(try SurfaceGenerator(.crypto, seed: 1).surfaces(count: 2000))
+        try inverse.runEpoch()
+        let inverseBytes = inverse.model(metadata: ["preset": "crypto"]).safetensors()
+        try Data(inverseBytes).write(to: network)
         var random = RandomGenerator(seed: 5)
         let architecture = MLPPolicy.Architecture(
             observationSize: 10, hidden: [8], window: 2, featureCount: 3)
@@ -92,6 +103,9 @@ struct InferenceClientTests {
                 covariances: [1, 9], dimension: 1)
             _ = try ModelRepository.register(
                 name: "regime", kind: "hmm", checkpoint: regimes.serialised, on: connection)
+            _ = try ModelRepository.register(
+                name: "heston_inverse", kind: "heston_inverse_synth", checkpoint: inverseBytes, on: connection)
+            try ModelRepository.promote("heston_inverse", version: 1, on: connection)
             try ModelRepository.promote("regime", version: 1, on: connection)
             try ModelRepository.promote("policy", version: 1, on: connection)
             try ModelRepository.promote("policy", version: 2, on: connection)

@@ -1,13 +1,15 @@
 """Judges heston-inverter-service, policy-service and regime-sentiment-service by tritonclient, grpcio-health-checking
 and grpcio-reflection.
 
-    python inference_client.py HESTON-PORT POLICY-PORT REGIME-PORT
+    python inference_client.py HESTON-PORT POLICY-PORT REGIME-PORT NETWORK
 
-In the environment that make-venv.sh makes. The policy has a window of 2 and 3 features, and is live as version 2 of
+In the environment that make-venv.sh makes. The inverse network is live as version 1 of `heston_inverse`; NETWORK is its
+file, which NumPy computes as well. The policy has a window of 2 and 3 features, and is live as version 2 of
 `policy`; the regime model has two states and one column, and is live as version 1 of `regime`. Prints one line a
 check, and exits 1 if one fails.
 """
 
+import json
 import sys
 
 import grpc
@@ -148,6 +150,103 @@ def heston(port):
     check("the fitted surface has the hole", np.isnan(fit.as_numpy("fitted_volatility")).sum() == 1)
 
 
+def read_safetensors(path):
+    with open(path, "rb") as file:
+        data = file.read()
+    length = int.from_bytes(data[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(data[8:8 + length]).items():
+        if name != "__metadata__":
+            start, end = entry["data_offsets"]
+            kind = {"F32": np.float32, "F64": np.float64}[entry["dtype"]]
+            values = np.frombuffer(data[8 + length + start:8 + length + end], kind)
+            tensors[name] = values.reshape(entry["shape"]).astype(np.float64)
+    return tensors
+
+
+def inverse_by_numpy(tensors, surfaces):
+    """Parameters and redrawn surfaces, computed from the file alone, in double precision."""
+    tau = tensors["tau"]
+    rows = len(tensors["log_moneyness"])
+    mean, deviation = (tensors[f"scaling.cell_{name}"].reshape(rows, -1) for name in ("mean", "deviation"))
+    cells = (np.log(surfaces**2 * tau) - mean) / deviation
+    there = ~np.isnan(cells)
+    x = np.stack([np.where(there, cells, 0), there], -1)
+
+    def convolve(x, name):
+        weight = tensors[f"{name}.weight"]
+        bordered = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        y = sum(
+            bordered[:, i:i + x.shape[1], j:j + x.shape[2]] @ weight[:, :, i, j].T for i in range(3) for j in range(3))
+        return np.maximum(y + tensors[f"{name}.bias"], 0)
+
+    def linear(x, name):
+        return x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
+
+    z = convolve(convolve(x, "encoder.0"), "encoder.1").reshape(len(x), -1)
+    layer = 0
+    while f"trunk.{layer}.weight" in tensors:
+        z = np.maximum(linear(z, f"trunk.{layer}"), 0)
+        layer += 1
+    answers = [
+        linear(np.maximum(linear(z, f"heads.{name}.0"), 0), f"heads.{name}.1")[:, 0]
+        for name in ("kappa", "theta", "sigma", "rho", "v0")]
+    free = tensors["scaling.parameter_mean"] + tensors["scaling.parameter_deviation"] * np.stack(answers, 1)
+    parameters = np.exp(free)
+    parameters[:, 3] = np.tanh(free[:, 3])
+    logarithms = linear(np.maximum(linear(z, "surface.0"), 0), "surface.1").reshape(surfaces.shape) * deviation + mean
+    return parameters, np.exp(0.5 * (logarithms - np.log(tau)))
+
+
+def inverse(port, path):
+    client = triton.InferenceServerClient(f"127.0.0.1:{port}")
+    call = common("heston-inverter-service", port, client, ["heston_inverse"])
+    metadata = client.get_model_metadata("heston_inverse")
+    check("the network's input is described", list(metadata.inputs[0].shape) == [-1, 5, 6], metadata.inputs)
+    check("and where it comes from", metadata.properties["preset"] == "crypto", dict(metadata.properties))
+    grid, maturities = np.array([-0.4, -0.2, 0, 0.2, 0.4]), np.array([0.05, 0.1, 0.25, 0.5, 1, 2])
+    places = [(k, t) for k in grid for t in maturities]
+    truths = [(2, 0.3, 1.2, -0.3, 0.25), (4, 0.5, 2, 0.1, 0.9), (1, 0.1, 0.8, -0.5, 0.15)]
+    surfaces = []
+    for truth in truths:
+        prices = call(
+            "vomma.v1.HestonInverter/Price", spot=1, strikes=[np.exp(k) for k, _ in places],
+            tau=[t for _, t in places], parameters=dict(zip(("kappa", "theta", "sigma", "rho", "v0"), truth))).prices
+        surfaces.append(call(
+            "vomma.v1.HestonInverter/ImpliedVolatility", spot=1, prices=prices, strikes=[np.exp(k) for k, _ in places],
+            tau=[t for _, t in places]).implied_volatility)
+    surfaces = np.array(surfaces).reshape(3, 5, 6)
+    surfaces[1, 0, 0] = surfaces[2, :, 5] = np.nan
+    answer = client.infer("heston_inverse", [tensor("implied_volatility", surfaces)], client_timeout=60)
+    parameters, redrawn = inverse_by_numpy(read_safetensors(path), surfaces)
+    error = np.abs(answer.as_numpy("parameters") / parameters - 1).max()
+    check("the network's parameters are NumPy's, from its file", error < 1e-5, error)
+    error = np.abs(answer.as_numpy("reconstruction") / redrawn - 1).max()
+    check("and so are its redrawn surfaces", error < 1e-5, error)
+    check("deviations and novelty are positive",
+          (answer.as_numpy("deviations") > 0).all() and (answer.as_numpy("novelty") > 0).all())
+    for row, truth in enumerate(truths):
+        cells = [1 if np.isnan(v) else 2 for v in surfaces[row].ravel()]
+        surface = dict(
+            log_moneyness=grid, tau=maturities, implied_volatility=surfaces[row].ravel(), cells=cells, spot=1,
+            forwards=[1] * 6, method="model")
+        polished = call("vomma.v1.HestonInverter/Invert", surface=surface)
+        found = [getattr(polished.parameters, name) for name in ("kappa", "theta", "sigma", "rho", "v0")]
+        check(f"surface {row}: the usual answer is polished and true",
+              polished.method == 3 and np.abs(np.array(found) - truth).max() < 1e-4, found)
+        said = [getattr(polished.network.parameters, name) for name in ("kappa", "theta", "sigma", "rho", "v0")]
+        check(f"surface {row}: and has the network's beside it", np.allclose(said, answer.as_numpy("parameters")[row]))
+        check(f"surface {row}: which is worse", polished.network.rmse_volatility > polished.rmse_volatility)
+        raw = call("vomma.v1.HestonInverter/Invert", surface=surface, method=2)
+        check(f"surface {row}: the network alone says the same",
+              raw.model_version == "heston_inverse-1" and raw.parameters == polished.network.parameters)
+    described = call("vomma.v1.HestonInverter/DescribeModel")
+    check("the service tells its methods", list(described.methods) == [1, 2, 3] and described.default_method == 3)
+    ended, text = refusal(lambda: client.infer(
+        "heston_inverse", [tensor("implied_volatility", -np.ones((1, 5, 6)))], client_timeout=60))
+    check("a negative volatility is refused", ended == "StatusCode.INVALID_ARGUMENT" and "batch 0" in text, text)
+
+
 def policy(port):
     client = triton.InferenceServerClient(f"127.0.0.1:{port}")
     call = common("policy-service", port, client, ["policy"])
@@ -223,6 +322,7 @@ def regimes(port):
 
 
 heston(int(sys.argv[1]))
+inverse(int(sys.argv[1]), sys.argv[4])
 policy(int(sys.argv[2]))
 regimes(int(sys.argv[3]))
 sys.exit(1 if failures else 0)

@@ -33,9 +33,10 @@ import Testing
 
     private static let domain = SourceTree.modules(from: "// Domain.", to: "// Platform.")
 
-    /// What the domain has besides itself: mathematics and files from the C library, two C libraries.
+    /// What the domain has besides itself: mathematics and files from the C library, two C libraries, threads.
     private static let foreign: [String: Set<String>] = [
-        "Kernels": ["Glibc", "COpenBLAS", "CSIMD"], "Compression": ["CZlib", "Glibc"],
+        "Kernels": ["Glibc", "COpenBLAS", "CSIMD", "Dispatch"], "Compression": ["CZlib", "Glibc"],
+        "HestonInverse": ["Synchronization"],
     ]
 
     @Test("the domain imports the domain: no Foundation, network, database or protocol")

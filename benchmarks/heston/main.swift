@@ -1,10 +1,11 @@
 internal import Dispatch
 internal import Glibc
 internal import Heston
+internal import HestonInverse
 internal import Kernels
 internal import MarketData
 
-// Our side of benchmarks/heston/compare.py: one job a process, its answer one line of JSON. Times are medians, in
+// Our side of benchmarks/heston/compare.py and network.py: one job a process, its answer one line of JSON. Times are medians, in
 // nanoseconds a call, of samples long enough for the clock.
 
 func median(_ samples: Int, calls: Int, _ body: () throws -> Void) rethrows -> Double {
@@ -19,6 +20,11 @@ func median(_ samples: Int, calls: Int, _ body: () throws -> Void) rethrows -> D
 }
 
 func json(_ values: [Double]) -> String { "[" + values.map { "\($0)" }.joined(separator: ",") + "]" }
+
+func preset(_ name: String) -> ParameterPreset {
+    guard let preset = ParameterPreset(rawValue: name) else { fatalError("no preset is called \(name)") }
+    return preset
+}
 
 func numbers(_ arguments: ArraySlice<String>) -> [Double] { arguments.map { Double($0) ?? .nan } }
 
@@ -41,28 +47,6 @@ func surface(_ arguments: ArraySlice<String>) throws {
     print("{\"ns\": \(time), \"prices\": \(json(pricer.values.map(\.price))), \"gradients\": \(json(gradients))}")
 }
 
-/// Random parameters of a preset, as the specification has them.
-func draw(_ preset: String, _ random: inout RandomGenerator) -> HestonParameters {
-    func logUniform(_ low: Double, _ high: Double) -> Double { exp(random.uniform(log(low), log(high))) }
-    if preset == "crypto" {
-        return HestonParameters(
-            kappa: logUniform(0.5, 8), theta: logUniform(0.04, 1.5), sigma: logUniform(0.3, 5),
-            rho: random.uniform(-0.7, 0.5), v0: logUniform(0.04, 1.5))
-    }
-    // Beta(2, 2) is the middle of three uniforms.
-    let middle = [random.uniform(0, 1), random.uniform(0, 1), random.uniform(0, 1)].sorted()[1]
-    return HestonParameters(
-        kappa: logUniform(0.5, 8), theta: logUniform(0.01, 0.08), sigma: logUniform(0.1, 1),
-        rho: -0.95 + 1.15 * middle, v0: logUniform(0.01, 0.08))
-}
-
-/// Where every calibration starts, ours and the peer's.
-func start(_ preset: String) -> HestonParameters {
-    preset == "crypto"
-        ? HestonParameters(kappa: 2, theta: 0.25, sigma: 1.2, rho: -0.1, v0: 0.25)
-        : HestonParameters(kappa: 2, theta: 0.03, sigma: 0.4, rho: -0.4, v0: 0.03)
-}
-
 /// The model's volatilities on 5 × 6 or 10 × 10 points; cells without information are left out.
 func quotes(_ heston: HestonParameters, _ count: Int) throws -> [CalibrationQuote] {
     let pricer = try HestonPricer(heston, Market(spot: 100))
@@ -82,7 +66,7 @@ func quotes(_ heston: HestonParameters, _ count: Int) throws -> [CalibrationQuot
 
 /// `calibrate PRESET QUOTES CASES`: random surfaces, each fitted once from the preset's start.
 func calibrate(_ arguments: [String]) throws {
-    let (preset, count, cases) = (arguments[0], Int(arguments[1]) ?? 30, Int(arguments[2]) ?? 10)
+    let (preset, count, cases) = (preset(arguments[0]), Int(arguments[1]) ?? 30, Int(arguments[2]) ?? 10)
     var random = RandomGenerator(seed: 20_261_126)
     let calibrator = try Calibrator()
     var times: [Double] = []
@@ -90,10 +74,10 @@ func calibrate(_ arguments: [String]) throws {
     var recovered = 0
     var examples: [String] = []
     for index in 0..<cases {
-        let heston = draw(preset, &random)
+        let heston = preset.draw(&random)
         let market = try quotes(heston, count)
         let before = DispatchTime.now().uptimeNanoseconds
-        let found = try calibrator.calibrate(market, warmStart: start(preset))
+        let found = try calibrator.calibrate(market, warmStart: preset.centre)
         times.append(Double(DispatchTime.now().uptimeNanoseconds - before))
         steps.append(found.iterations)
         let error = zip(found.parameters.array, heston.array).map { abs($0 - $1) }.max() ?? .infinity
@@ -106,7 +90,7 @@ func calibrate(_ arguments: [String]) throws {
     }
     print(
         "{\"ns\": \(times.sorted()[cases / 2]), \"steps\": \(steps.sorted()[cases / 2]), \"recovered\": \(recovered),"
-            + " \"start\": \(json(start(preset).array)), \"examples\": [\(examples.joined(separator: ","))]}")
+            + " \"start\": \(json(preset.centre.array)), \"examples\": [\(examples.joined(separator: ","))]}")
 }
 
 /// `volatility COUNT`: out-of-the-money prices of random strikes and volatilities, one by one and in a batch.
@@ -145,12 +129,15 @@ func volatility(_ arguments: [String]) throws {
             + " \"checksum\": \(sum), \"strikes\": \(json(strikes)), \"prices\": \(json(prices))}")
 }
 
+BLAS.adaptToProcessor()
+BLAS.setThreadCount(1)
 let arguments = Array(CommandLine.arguments.dropFirst())
 switch arguments.first {
 case "surface": try surface(arguments.dropFirst())
 case "calibrate": try calibrate(Array(arguments.dropFirst()))
 case "volatility": try volatility(Array(arguments.dropFirst()))
+case "network": try network(Array(arguments.dropFirst()))
 default:
-    print("usage: heston-bench surface|calibrate|volatility … (see benchmarks/heston/compare.py)")
+    print("usage: heston-bench surface|calibrate|volatility|network … (see benchmarks/heston/compare.py)")
     exit(64)
 }

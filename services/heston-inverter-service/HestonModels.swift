@@ -3,8 +3,7 @@ internal import Inference
 internal import MarketData
 internal import RPC
 
-/// What inference clients can call here: the pricer and the calibration. The inverse network becomes a third model, of
-/// the calibration's inputs and outputs, when there is one.
+/// What inference clients can call here beside the inverse network: the pricer and the calibration.
 enum HestonModels {
     static func all() throws -> [any TensorModel] {
         [

@@ -1,5 +1,7 @@
 internal import Contract
+internal import Foundation
 internal import Heston
+internal import HestonInverse
 internal import Kernels
 internal import MarketData
 internal import RPC
@@ -12,46 +14,52 @@ struct HestonServer: HestonInverterService {
 
     private let calibrator: Calibrator
     private let builder: SurfaceBuilder
+    /// The live inverse network, where there is one.
+    private let network: @Sendable () -> LoadedInverter?
 
-    init() throws {
+    init(network: @escaping @Sendable () -> LoadedInverter? = { nil }) throws {
         calibrator = try Calibrator()
         builder = try SurfaceBuilder()
+        self.network = network
     }
 
     func invert(_ request: InvertRequest, context: CallContext) async throws -> InvertResponse {
-        try answering { try invert(request) }
+        try invert(request, Inversion(calibrator: calibrator, network: network()))
     }
 
+    /// Surfaces are inverted side by side, on as many threads as there are processors.
     func invertBatch(_ request: InvertBatchRequest, context: CallContext) async throws -> InvertBatchResponse {
-        var results: [InvertResult] = []
-        results.reserveCapacity(request.requests.count)
-        for one in request.requests {
-            try Task.checkCancellation()
-            do {
-                results.append(InvertResult(result: .response(try answering { try invert(one) })))
-            } catch let status as RPCStatus {
-                results.append(InvertResult(result: .error(status.description)))
+        // One network for all of them.
+        let inversion = Inversion(calibrator: calibrator, network: network())
+        let requests = request.requests
+        let lanes = max(1, min(requests.count, ProcessInfo.processInfo.activeProcessorCount))
+        return try await withThrowingTaskGroup(of: [(Int, InvertResult)].self) { group in
+            for lane in 0..<lanes {
+                group.addTask {
+                    var found: [(Int, InvertResult)] = []
+                    for index in stride(from: lane, to: requests.count, by: lanes) {
+                        try Task.checkCancellation()
+                        do {
+                            let answer = try invert(requests[index], inversion)
+                            found.append((index, InvertResult(result: .response(answer))))
+                        } catch let status as RPCStatus {
+                            found.append((index, InvertResult(result: .error(status.description))))
+                        }
+                        await Task.yield()
+                    }
+                    return found
+                }
             }
-            await Task.yield()
+            var results = [InvertResult](repeating: InvertResult(), count: requests.count)
+            for try await found in group { for (index, result) in found { results[index] = result } }
+            return InvertBatchResponse(results: results)
         }
-        return InvertBatchResponse(results: results)
     }
 
-    private func invert(_ request: InvertRequest) throws -> InvertResponse {
-        switch request.method {
-        case .unspecified, .calibration: break
-        case .network, .polished:
-            throw RPCStatus(.unimplemented, "there is no inverse network yet: use CALIBRATION")
-        case .unrecognized(let number):
-            throw RPCStatus(
-                .invalidArgument, "there is no inversion method \(number)", invalidField: "method", "is unknown")
+    private func invert(_ request: InvertRequest, _ inversion: Inversion) throws -> InvertResponse {
+        try answering {
+            try inversion.answer(try requireSurface(request.surface), request.method, start: request.start?.domain)
         }
-        let surface = try requireSurface(request.surface)
-        let fit = try calibrator.calibrate(surface, warmStart: request.start?.domain)
-        return InvertResponse(
-            parameters: VommaProto.HestonParameters(fit.parameters), rmseVolatility: fit.volatilityRootMeanSquare,
-            iterations: Int32(fit.iterations), termination: fit.termination.rawValue, method: .calibration,
-            modelVersion: Self.modelVersion, fittedVolatility: fit.residuals.map { $0.modelVolatility ?? .nan })
     }
 
     func calibrate(_ request: CalibrateRequest, context: CallContext) async throws -> CalibrateResponse {
@@ -195,9 +203,16 @@ struct HestonServer: HestonInverterService {
     }
 
     func describeModel(_ request: DescribeModelRequest, context: CallContext) async throws -> DescribeModelResponse {
-        DescribeModelResponse(
-            methods: [.calibration], defaultMethod: .calibration, modelVersion: Self.modelVersion,
-            logMoneyness: ImpliedVolatilitySurface.standardLogMoneyness, tau: ImpliedVolatilitySurface.standardTau)
+        guard let network = network() else {
+            return DescribeModelResponse(
+                methods: [.calibration], defaultMethod: .calibration, modelVersion: Self.modelVersion,
+                logMoneyness: ImpliedVolatilitySurface.standardLogMoneyness, tau: ImpliedVolatilitySurface.standardTau)
+        }
+        let grid = network.model.grid
+        return DescribeModelResponse(
+            methods: [.calibration, .network, .polished], defaultMethod: .polished,
+            modelVersion: "\(Self.modelVersion)+\(network.title)", logMoneyness: grid.logMoneyness, tau: grid.tau,
+            network: network.model.metadata)
     }
 
     // MARK: Requests
@@ -230,6 +245,8 @@ struct HestonServer: HestonInverterService {
             return try body()
         } catch let error as HestonError {
             throw RPCStatus(error)
+        } catch let error as InversionError {
+            throw RPCStatus(error)
         } catch let error as ContractError {
             switch error {
             case .missing(let field): throw RPCStatus(invalidField: field, "is missing")
@@ -253,6 +270,18 @@ extension RPCStatus {
         case .belowIntrinsic, .aboveUpperBound, .noVolatilityInformation:
             self.init(.invalidArgument, "\(error)", invalidField: "prices", "\(error)")
         case .accuracyNotReached, .staleChain, .chainTooSparse, .tooFewCells, .calibrationFailed:
+            self.init(.failedPrecondition, "\(error)")
+        }
+    }
+
+    init(_ error: InversionError) {
+        switch error {
+        case .wrongGrid:
+            self.init(.invalidArgument, "\(error)", invalidField: "surface", "is not on the network's grid")
+        case .impossibleVolatility(let cell, let value):
+            self.init(.invalidArgument, "\(error)", invalidField: "surface.implied_volatility[\(cell)]", "is \(value)")
+        case .calibration(let error): self.init(error)
+        case .tooFewCells, .malformed, .file, .diverged, .generatorExhausted:
             self.init(.failedPrecondition, "\(error)")
         }
     }

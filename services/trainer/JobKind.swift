@@ -1,3 +1,4 @@
+internal import HestonInverse
 internal import Storage
 
 /// The kinds of jobs that a trainer can do. See docs/jobs.md.
@@ -5,6 +6,9 @@ enum JobKind: String, CaseIterable {
     case hmm
     case ppo
     case backtest
+    case hestonInverseSynthetic = "heston_inverse_synth"
+    case hestonInverseReal = "heston_inverse_real"
+    case hestonInverseMixed = "heston_inverse_mixed"
 
     /// Does the job to its end, from its checkpoint if it has one. Throws `JobError` for a job that can't be done, what
     /// the domain throws, `StorageError`, and what `JobContext.proceed` throws when the work is to stop.
@@ -13,6 +17,9 @@ enum JobKind: String, CaseIterable {
         case .hmm: try await RegimeJob(context).run()
         case .ppo: try await PolicyJob(context).run()
         case .backtest: try await BacktestJob(context).run()
+        case .hestonInverseSynthetic: try await InverseJob(context, .synthetic).run()
+        case .hestonInverseReal: try await InverseJob(context, .real).run()
+        case .hestonInverseMixed: try await InverseJob(context, .mixed).run()
         case nil: throw JobError.badSpecification("no kind of job is called “\(context.job.kind)”")
         }
     }

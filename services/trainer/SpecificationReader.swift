@@ -77,6 +77,18 @@ struct SpecificationReader {
         return number
     }
 
+    /// One of a type's cases, by its name.
+    mutating func choice<Value: RawRepresentable & CaseIterable>(
+        _ name: String, default value: Value
+    ) throws -> Value where Value.RawValue == String {
+        let text = try text(name, default: value.rawValue)
+        guard let chosen = Value(rawValue: text) else {
+            let names = Value.allCases.map { "“\($0.rawValue)”" }.joined(separator: ", ")
+            throw fault(name, "is “\(text)”, not one of \(names)")
+        }
+        return chosen
+    }
+
     /// An instant in ISO 8601, UTC.
     mutating func time(_ name: String) throws -> Timestamp {
         let text: String = try field(name)

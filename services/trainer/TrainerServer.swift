@@ -1,3 +1,4 @@
+internal import Foundation
 internal import RPC
 internal import ServiceKit
 internal import Storage
@@ -89,6 +90,7 @@ struct TrainerServer: TrainerService {
     func promoteModel(_ request: PromoteModelRequest, context: CallContext) async throws -> Model {
         try await answer { connection in
             let model = try Model.stored(request.name, request.version, on: connection)
+            try model.requireGate()
             try ModelRepository.promote(model.name, version: model.version, on: connection)
             return try Model.stored(request.name, request.version, on: connection)
         }
@@ -155,6 +157,34 @@ extension Job {
 }
 
 extension Model {
+    private struct Judged: Decodable {
+        struct Gate: Decodable {
+            struct Check: Decodable {
+                var name: String
+                var value: Double
+                var bound: Double
+                var passed: Bool
+            }
+            var checks: [Check]
+            var passed: Bool
+        }
+        var gate: Gate
+    }
+
+    /// An inverse network serves only when it is solid. Throws FAILED_PRECONDITION with what is not.
+    fileprivate func requireGate() throws {
+        guard kind.hasPrefix("heston_inverse_") else { return }
+        guard let judged = try? JSONDecoder().decode(Judged.self, from: Data(metricsJSON.utf8)) else {
+            throw RPCStatus(.failedPrecondition, "“\(name)” version \(version) was never judged: it has no gate")
+        }
+        guard !judged.gate.passed else { return }
+        let faults = judged.gate.checks.filter { !$0.passed }.map { "\($0.name) is \($0.value), at most \($0.bound)" }
+        throw RPCStatus(
+            .failedPrecondition,
+            "“\(name)” version \(version) has not passed its gate: \(faults.joined(separator: "; ")). Train it longer, "
+                + "or on more surfaces")
+    }
+
     /// The model without its bytes. Throws NOT_FOUND.
     static func stored(_ name: String, _ version: Int64, on connection: isolated Connection) throws -> Model {
         let versions = try ModelRepository.models(name, on: connection)

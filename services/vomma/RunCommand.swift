@@ -34,6 +34,8 @@ struct RunCommand: AsyncParsableCommand {
     var seed: UInt64 = 123
     @Option(help: "Environment steps of the policy's training.")
     var steps = 150_000
+    @Option(help: "Synthetic surfaces that the inverse network learns from; 0: surfaces are calibrated without one.")
+    var surfaces = RunPlan.usualSurfaces
     @Option(help: "Starting capital, in USDT.")
     var capital = "19.99"
     @Option(help: "Days of the test span that are traded, with --data (1 to 31, from 2026-03-01).")
@@ -49,6 +51,9 @@ struct RunCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard steps >= 2048 else { throw ValidationError("--steps is at least 2048, one rollout") }
+        guard surfaces == 0 || (1000...2_000_000).contains(surfaces) else {
+            throw ValidationError("--surfaces is 0, or 1000 to 2000000")
+        }
         guard ["heston", "gbm"].contains(simulator) else { throw ValidationError("--simulator is heston or gbm") }
         guard (1...31).contains(testDays) else { throw ValidationError("--test-days is 1 to 31") }
         guard (1...16).contains(trainers) else { throw ValidationError("--trainers is 1 to 16") }
@@ -61,9 +66,9 @@ struct RunCommand: AsyncParsableCommand {
         if let data {
             plan = .recorded(
                 folder: URL(fileURLWithPath: data).path, symbol: symbol, seed: seed, trainingSteps: steps,
-                capital: capital, testDays: testDays)
+                surfaces: surfaces, capital: capital, testDays: testDays)
         } else {
-            plan = .simulated(simulator, seed: seed, trainingSteps: steps, capital: capital)
+            plan = .simulated(simulator, seed: seed, trainingSteps: steps, surfaces: surfaces, capital: capital)
         }
         let outcome = await withTaskGroup(of: Result<Void, any Error>.self) { group in
             group.addTask { await Self.result { try await work(plan, folder: folder, terminal: Terminal()) } }

@@ -29,6 +29,7 @@ struct RunDriver {
     private let pool: ConnectionPool
     private let gateway: MarketGatewayClient
     private let features: FeatureClient
+    private let inverter: HestonInverterClient
     private let regimes: RegimeSentimentClient
     private let policy: PolicyClient
     private let execution: ExecutionClient
@@ -43,6 +44,7 @@ struct RunDriver {
         self.stack = stack
         gateway = MarketGatewayClient(stack.channel(.marketGateway))
         features = FeatureClient(stack.channel(.featureService))
+        inverter = HestonInverterClient(stack.channel(.hestonInverter))
         regimes = RegimeSentimentClient(stack.channel(.regimeSentiment))
         policy = PolicyClient(stack.channel(.policyService))
         execution = ExecutionClient(stack.channel(.executionService))
@@ -56,6 +58,7 @@ struct RunDriver {
         let key = "run/\(plan.name)/plan"
         try await pool.withConnection { try SettingsRepository.set(key, json, on: $0) }
         try await loadHistory()
+        try await trainNetwork()
         try await trainRegimes()
         try await computeFeatures()
         if measuringLatency { try await measureLatency() }
@@ -100,6 +103,28 @@ struct RunDriver {
     }
 
     // MARK: 2. Models and features of the training span
+
+    /// The inverse network serves only if it passes its gate; without one, surfaces are calibrated.
+    private func trainNetwork() async throws {
+        guard plan.surfaces > 0 else { return }
+        let result: NetworkResult = try await runJob(
+            "inverse network", key: "\(plan.name)/inverse", kind: "heston_inverse_synth",
+            specification: [
+                "name": "heston_inverse", "preset": "crypto", "surfaces": plan.surfaces, "epochs": 20, "held_out": 2000,
+                "seed": plan.seed,
+            ])
+        guard result.metrics.gate.passed else {
+            terminal.note("the inverse network has not passed its gate: surfaces are calibrated without it")
+            return
+        }
+        let version = result.model.version
+        _ = try await trainer.promoteModel(
+            PromoteModelRequest(name: "heston_inverse", version: version), options: patient)
+        try await until("heston-inverter-service serves version \(version)") {
+            try await inverter.describeModel(DescribeModelRequest(), options: patient).modelVersion
+                .hasSuffix("heston_inverse-\(version)")
+        }
+    }
 
     private func trainRegimes() async throws {
         let version = try await train(
@@ -310,6 +335,15 @@ struct Loaded: Codable {
 struct ModelResult: Decodable {
     struct Model: Decodable { var version: Int64 }
     var model: Model
+}
+
+struct NetworkResult: Decodable {
+    struct Metrics: Decodable {
+        struct Gate: Decodable { var passed: Bool }
+        var gate: Gate
+    }
+    var model: ModelResult.Model
+    var metrics: Metrics
 }
 
 struct BacktestDone: Decodable {}

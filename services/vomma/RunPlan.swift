@@ -22,7 +22,11 @@ struct RunPlan: Sendable, Codable, Equatable {
     var testTo: Timestamp
     /// Environment steps of the policy's training.
     var trainingSteps: Int
+    /// Synthetic surfaces that the inverse network learns from; 0: surfaces are calibrated without one.
+    var surfaces: Int
     var capital: String
+
+    static let usualSurfaces = 30_000
 
     /// Bars before the test span that warm the features up; no decision is made on them.
     static let warmUp = Interval.days(2)
@@ -33,30 +37,38 @@ struct RunPlan: Sendable, Codable, Equatable {
 
     /// `heston`: 24 days of simulated minutes, 14 to train on, 4 to choose on, 6 to trade. `gbm`: 10,000 minutes, of a
     /// volatility that would take prices to nothing over a longer time.
-    static func simulated(_ simulator: String, seed: UInt64, trainingSteps: Int, capital: String) -> RunPlan {
+    static func simulated(
+        _ simulator: String, seed: UInt64, trainingSteps: Int, surfaces: Int = usualSurfaces, capital: String
+    ) -> RunPlan {
         let start = Timestamp(seconds: 1_767_225_600)  // 2026-01-01
         let isBrownian = simulator == "gbm"
         let validateTo = start + .days(isBrownian ? 5 : 18)
         return RunPlan(
-            name: "\(simulator)-\(seed)-\(trainingSteps)", dataFolder: nil, simulator: simulator,
+            name: "\(simulator)-\(seed)-\(trainingSteps)" + suffix(surfaces), dataFolder: nil, simulator: simulator,
             // Markets that differ are different exchanges: they must not mix.
             exchange: "simulation-\(simulator)-\(seed)", symbols: ["BTCUSDT", "ALTUSDT"], currencies: ["BTC"],
             tradedSymbol: isBrownian ? "BTCUSDT" : "ALTUSDT", seed: seed, trainFrom: start,
             trainTo: start + .days(isBrownian ? 4 : 14), validateTo: validateTo, testFrom: validateTo,
-            testTo: start + (isBrownian ? .minutes(10_000) : .days(24)), trainingSteps: trainingSteps, capital: capital)
+            testTo: start + (isBrownian ? .minutes(10_000) : .days(24)), trainingSteps: trainingSteps,
+            surfaces: surfaces, capital: capital)
     }
 
     /// Recorded history of the first quarter of 2026: trained to 15 February, chosen to 28 February, traded in March.
     static func recorded(
-        folder: String, symbol: String, seed: UInt64, trainingSteps: Int, capital: String, testDays: Int
+        folder: String, symbol: String, seed: UInt64, trainingSteps: Int, surfaces: Int = usualSurfaces,
+        capital: String, testDays: Int
     ) -> RunPlan {
         func day(_ seconds: Int64) -> Timestamp { Timestamp(seconds: seconds) }
         let march = day(1_772_323_200)
         return RunPlan(
-            name: "recorded-\(symbol.lowercased())-\(seed)-\(trainingSteps)" + (testDays == 31 ? "" : "-\(testDays)d"),
+            name: "recorded-\(symbol.lowercased())-\(seed)-\(trainingSteps)" + (testDays == 31 ? "" : "-\(testDays)d")
+                + suffix(surfaces),
             dataFolder: folder, simulator: "none", exchange: "binance",
             symbols: symbol == "BTCUSDT" ? ["BTCUSDT"] : ["BTCUSDT", symbol], currencies: ["BTC"], tradedSymbol: symbol,
             seed: seed, trainFrom: day(1_767_225_600), trainTo: day(1_771_113_600), validateTo: day(1_772_236_800),
-            testFrom: march, testTo: march + .days(Int64(testDays)), trainingSteps: trainingSteps, capital: capital)
+            testFrom: march, testTo: march + .days(Int64(testDays)), trainingSteps: trainingSteps,
+            surfaces: surfaces, capital: capital)
     }
+
+    private static func suffix(_ surfaces: Int) -> String { surfaces == usualSurfaces ? "" : "-\(surfaces)s" }
 }

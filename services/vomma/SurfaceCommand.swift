@@ -13,57 +13,19 @@ struct SurfaceCommand: AsyncParsableCommand {
         discussion: """
             The file is CSV, plain or gzip, a row an option: snapshot_ms, instrument_name (BTC-27MAR26-90000-C), \
             underlying_price, index_price, bid_price, ask_price, mark_price (in coin), mark_iv (a fraction), \
-            open_interest, volume. Of several snapshots the last is taken, or the last until --until.
+            open_interest, volume. Of several snapshots the last is taken, or the last until --until. A surface on a grid \
+            may also come from NumPy: <currency>_iv_<timestamp>.npz with iv_surface, k_grid, t_grid, spot and timestamp.
             """,
-        subcommands: [Build.self, Fit.self])
-
-    /// Which snapshot of which file.
-    struct Source: ParsableArguments {
-        @Argument(help: "A CSV file of option quotes, plain or gzip.")
-        var file: String
-        @Option(help: "Take the last snapshot until this time, such as 2026-01-31T12:00:00Z.")
-        var until: String?
-        @Flag(help: "Keep quotes that nobody bids for.")
-        var withoutBids = false
-
-        /// The chain, and how many snapshots the file has until then.
-        func chain() throws -> (chain: OptionChain, snapshots: Int) {
-            if let fault = Processor.fault { throw ValidationError(fault) }
-            var span: Range<Timestamp>?
-            if let until {
-                guard let time = try? Date(until, strategy: .iso8601) else {
-                    throw ValidationError("--until is a time such as 2026-01-31T12:00:00Z")
-                }
-                // The end of a span is not in it.
-                span = Timestamp(microseconds: .min)..<Timestamp(seconds: Int64(time.timeIntervalSince1970) + 1)
-            }
-            var last: OptionChain?
-            var count = 0
-            let report = try ChainReader().forEach(.file(path: file), span: span) { chain in
-                (last, count) = (chain, count + 1)
-                return true
-            }
-            guard let last else {
-                throw ValidationError(
-                    "no snapshot in \(file)\(until.map { " until \($0)" } ?? ""): \(report.accepted) quotes read, "
-                        + "\(report.rejected) refused")
-            }
-            return (last, count)
-        }
-
-        func build(_ chain: OptionChain) throws -> SurfaceBuilder.Result {
-            var configuration = SurfaceBuilder.Configuration()
-            configuration.requiresBid = !withoutBids
-            return try SurfaceBuilder(configuration).build(chain)
-        }
-    }
+        subcommands: [
+            Build.self, Plot.self, Fit.self, Export.self, Generate.self, Train.self, Invert.self, Gate.self,
+        ])
 
     /// `vomma surface build FILE`.
     struct Build: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "build", abstract: "Show the surface on the grid, what each cell rests on, and what was cleaned.")
 
-        @OptionGroup var source: Source
+        @OptionGroup var source: SurfaceSource
 
         func run() async throws {
             try await explaining {
@@ -79,7 +41,7 @@ struct SurfaceCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "fit", abstract: "Fit Heston's five parameters to all kept quotes, with errors and pictures.")
 
-        @OptionGroup var source: Source
+        @OptionGroup var source: SurfaceSource
         @Option(help: "Where the page with the pictures goes.")
         var output = "surface.html"
         @Flag(help: "Keep 2κθ ≥ σ².")

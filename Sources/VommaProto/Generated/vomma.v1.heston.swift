@@ -295,7 +295,7 @@ public struct InvertRequest: ProtoMessage {
     public static let protoName = "vomma.v1.InvertRequest"
     /// Field `surface`.
     public var surface: Surface?
-    /// Unspecified: the best this service has.
+    /// Unspecified: polished, where an inverse network is live and the surface is on its grid, else calibration.
     public var method: InversionMethod = .unspecified
     /// Field `start`.
     public var start: HestonParameters?
@@ -364,6 +364,8 @@ public struct InvertResponse: ProtoMessage {
     public var modelVersion: String = ""
     /// Model's volatilities on the grid, row-major in k; NaN in missing cells.
     public var fittedVolatility: [Double] = []
+    /// What the inverse network said, where it was asked: with POLISHED beside the refined answer above.
+    public var network: NetworkAnswer?
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -377,7 +379,8 @@ public struct InvertResponse: ProtoMessage {
         termination: String = "",
         method: InversionMethod = .unspecified,
         modelVersion: String = "",
-        fittedVolatility: [Double] = []
+        fittedVolatility: [Double] = [],
+        network: NetworkAnswer? = nil
     ) {
         self.parameters = parameters
         self.rmseVolatility = rmseVolatility
@@ -386,6 +389,7 @@ public struct InvertResponse: ProtoMessage {
         self.method = method
         self.modelVersion = modelVersion
         self.fittedVolatility = fittedVolatility
+        self.network = network
     }
 }
 
@@ -409,6 +413,7 @@ extension InvertResponse: @unsafe WireMessage {
         self.method = unsafe InversionMethod(rawValue: wire.pointee.method_5)
         self.modelVersion = try unsafe Wire.string(wire.pointee.model_version_6, Self.protoName, "model_version")
         self.fittedVolatility = unsafe Wire.numbers(wire.pointee.n_fitted_volatility_7, wire.pointee.fitted_volatility_7)
+        self.network = try unsafe Wire.optional(wire.pointee.network_8)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__InvertResponse>, _ arena: inout Arena) {
@@ -420,6 +425,68 @@ extension InvertResponse: @unsafe WireMessage {
         unsafe wire.pointee.model_version_6 = arena.string(self.modelVersion)
         unsafe wire.pointee.n_fitted_volatility_7 = self.fittedVolatility.count
         unsafe wire.pointee.fitted_volatility_7 = arena.numbers(self.fittedVolatility)
+        if let value = self.network { unsafe wire.pointee.network_8 = arena.message(value) }
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// `vomma.v1.NetworkAnswer`.
+public struct NetworkAnswer: ProtoMessage {
+    public static let protoName = "vomma.v1.NetworkAnswer"
+    /// Field `parameters`.
+    public var parameters: HestonParameters?
+    /// The network's own estimate of each parameter's error, one standard deviation in the parameter's unit, in the order
+    /// kappa, theta, sigma, rho, v0.
+    public var deviations: [Double] = []
+    /// How badly the network redraws the surface, in units of what 99 % of familiar surfaces stay below. Above 1 the
+    /// surface is new to it, and its answer a guess.
+    public var novelty: Double = 0
+    /// Of the network's parameters, as above.
+    public var rmseVolatility: Double = 0
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        parameters: HestonParameters? = nil,
+        deviations: [Double] = [],
+        novelty: Double = 0,
+        rmseVolatility: Double = 0
+    ) {
+        self.parameters = parameters
+        self.deviations = deviations
+        self.novelty = novelty
+        self.rmseVolatility = rmseVolatility
+    }
+}
+
+extension NetworkAnswer: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__NetworkAnswer>) {
+        unsafe vomma__v1__network_answer__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__NetworkAnswer>) throws(MessageError) {
+        self.parameters = try unsafe Wire.optional(wire.pointee.parameters_1)
+        self.deviations = unsafe Wire.numbers(wire.pointee.n_deviations_2, wire.pointee.deviations_2)
+        self.novelty = unsafe Double(bitPattern: wire.pointee.novelty_3)
+        self.rmseVolatility = unsafe Double(bitPattern: wire.pointee.rmse_volatility_4)
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__NetworkAnswer>, _ arena: inout Arena) {
+        if let value = self.parameters { unsafe wire.pointee.parameters_1 = arena.message(value) }
+        unsafe wire.pointee.n_deviations_2 = self.deviations.count
+        unsafe wire.pointee.deviations_2 = arena.numbers(self.deviations)
+        unsafe wire.pointee.novelty_3 = self.novelty.bitPattern
+        unsafe wire.pointee.rmse_volatility_4 = self.rmseVolatility.bitPattern
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -1212,10 +1279,12 @@ public struct DescribeModelResponse: ProtoMessage {
     public var defaultMethod: InversionMethod = .unspecified
     /// Field `model_version`.
     public var modelVersion: String = ""
-    /// Field `log_moneyness`.
+    /// Of the network's surfaces, or the standard ones where none is live.
     public var logMoneyness: [Double] = []
     /// Field `tau`.
     public var tau: [Double] = []
+    /// What the live network was trained on and how well it inverts; empty where none is live.
+    public var network: [String: String] = [:]
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -1227,13 +1296,15 @@ public struct DescribeModelResponse: ProtoMessage {
         defaultMethod: InversionMethod = .unspecified,
         modelVersion: String = "",
         logMoneyness: [Double] = [],
-        tau: [Double] = []
+        tau: [Double] = [],
+        network: [String: String] = [:]
     ) {
         self.methods = methods
         self.defaultMethod = defaultMethod
         self.modelVersion = modelVersion
         self.logMoneyness = logMoneyness
         self.tau = tau
+        self.network = network
     }
 }
 
@@ -1255,6 +1326,16 @@ extension DescribeModelResponse: @unsafe WireMessage {
         self.modelVersion = try unsafe Wire.string(wire.pointee.model_version_3, Self.protoName, "model_version")
         self.logMoneyness = unsafe Wire.numbers(wire.pointee.n_log_moneyness_4, wire.pointee.log_moneyness_4)
         self.tau = unsafe Wire.numbers(wire.pointee.n_tau_5, wire.pointee.tau_5)
+        for index in 0..<(unsafe wire.pointee.n_network_6) {
+            guard let entry = unsafe wire.pointee.network_6[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = try unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "network.key"))
+            self.network[key] = try unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? "" : Wire.string(entry.pointee.value_2, Self.protoName, "network.value"))
+        }
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__DescribeModelResponse>, _ arena: inout Arena) {
@@ -1266,6 +1347,18 @@ extension DescribeModelResponse: @unsafe WireMessage {
         unsafe wire.pointee.log_moneyness_4 = arena.numbers(self.logMoneyness)
         unsafe wire.pointee.n_tau_5 = self.tau.count
         unsafe wire.pointee.tau_5 = arena.numbers(self.tau)
+        unsafe wire.pointee.n_network_6 = self.network.count
+        unsafe wire.pointee.network_6 = arena.pointers(self.network.count)
+        for (index, key) in Wire.sorted(self.network.keys).enumerated() {
+            guard let value = self.network[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__V1__DescribeModelResponse__NetworkEntry.self)
+            unsafe vomma__v1__describe_model_response__network_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = arena.string(key)
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = arena.string(value)
+            unsafe wire.pointee.network_6[index] = entry
+        }
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -1280,6 +1373,7 @@ extension FileDescriptors {
             vomma.v1.HestonParameters
             vomma.v1.InvertRequest
             vomma.v1.InvertResponse
+            vomma.v1.NetworkAnswer
             vomma.v1.InvertBatchRequest
             vomma.v1.InvertBatchResponse
             vomma.v1.InvertResult
@@ -1294,6 +1388,7 @@ extension FileDescriptors {
             vomma.v1.BuildSurfaceResponse.QuotesDroppedEntry
             vomma.v1.DescribeModelRequest
             vomma.v1.DescribeModelResponse
+            vomma.v1.DescribeModelResponse.NetworkEntry
             vomma.v1.InversionMethod
             vomma.v1.HestonInverter
             vomma.v1.HestonInverter.Invert
@@ -1309,45 +1404,48 @@ extension FileDescriptors {
             dGVycxINCgVrYXBwYRgBIAEoARINCgV0aGV0YRgCIAEoARINCgVzaWdtYRgDIAEoARILCgNyaG8YBCABKAESCgoCdjAYBSAB
             KAEilQEKDUludmVydFJlcXVlc3QSIgoHc3VyZmFjZRgBIAEoCzIRLnZvbW1hLnYxLlN1cmZhY2USKQoGbWV0aG9kGAIgASgO
             Mhkudm9tbWEudjEuSW52ZXJzaW9uTWV0aG9kEisKBXN0YXJ0GAMgASgLMhoudm9tbWEudjEuSGVzdG9uUGFyYW1ldGVyc0gA
-            QggKBl9zdGFydCLfAQoOSW52ZXJ0UmVzcG9uc2USLgoKcGFyYW1ldGVycxgBIAEoCzIaLnZvbW1hLnYxLkhlc3RvblBhcmFt
+            QggKBl9zdGFydCKJAgoOSW52ZXJ0UmVzcG9uc2USLgoKcGFyYW1ldGVycxgBIAEoCzIaLnZvbW1hLnYxLkhlc3RvblBhcmFt
             ZXRlcnMSFwoPcm1zZV92b2xhdGlsaXR5GAIgASgBEhIKCml0ZXJhdGlvbnMYAyABKAUSEwoLdGVybWluYXRpb24YBCABKAkS
             KQoGbWV0aG9kGAUgASgOMhkudm9tbWEudjEuSW52ZXJzaW9uTWV0aG9kEhUKDW1vZGVsX3ZlcnNpb24YBiABKAkSGQoRZml0
-            dGVkX3ZvbGF0aWxpdHkYByADKAEiPwoSSW52ZXJ0QmF0Y2hSZXF1ZXN0EikKCHJlcXVlc3RzGAEgAygLMhcudm9tbWEudjEu
-            SW52ZXJ0UmVxdWVzdCI+ChNJbnZlcnRCYXRjaFJlc3BvbnNlEicKB3Jlc3VsdHMYASADKAsyFi52b21tYS52MS5JbnZlcnRS
-            ZXN1bHQiVwoMSW52ZXJ0UmVzdWx0EiwKCHJlc3BvbnNlGAEgASgLMhgudm9tbWEudjEuSW52ZXJ0UmVzcG9uc2VIABIPCgVl
-            cnJvchgCIAEoCUgAQggKBnJlc3VsdCLFAQoMUHJpY2VSZXF1ZXN0Ei4KCnBhcmFtZXRlcnMYASABKAsyGi52b21tYS52MS5I
-            ZXN0b25QYXJhbWV0ZXJzEgwKBHNwb3QYAiABKAESDAoEcmF0ZRgDIAEoARIWCg5kaXZpZGVuZF95aWVsZBgEIAEoARIPCgdz
-            dHJpa2VzGAUgAygBEgsKA3RhdRgGIAMoARIjCgVraW5kcxgHIAMoDjIULnZvbW1hLnYxLk9wdGlvbktpbmQSDgoGZ3JlZWtz
-            GAggASgIIqMBCg1QcmljZVJlc3BvbnNlEg4KBnByaWNlcxgBIAMoARINCgVkZWx0YRgCIAMoARINCgVnYW1tYRgDIAMoARIQ
-            CghieV9rYXBwYRgEIAMoARIQCghieV90aGV0YRgFIAMoARIQCghieV9zaWdtYRgGIAMoARIOCgZieV9yaG8YByADKAESDQoF
-            YnlfdjAYCCADKAESDwoHZGlnaXRhbBgJIAMoASKhAQoYSW1wbGllZFZvbGF0aWxpdHlSZXF1ZXN0EgwKBHNwb3QYASABKAES
-            DAoEcmF0ZRgCIAEoARIWCg5kaXZpZGVuZF95aWVsZBgDIAEoARIOCgZwcmljZXMYBCADKAESDwoHc3RyaWtlcxgFIAMoARIL
-            CgN0YXUYBiADKAESIwoFa2luZHMYByADKA4yFC52b21tYS52MS5PcHRpb25LaW5kIkcKGUltcGxpZWRWb2xhdGlsaXR5UmVz
-            cG9uc2USGgoSaW1wbGllZF92b2xhdGlsaXR5GAEgAygBEg4KBmVycm9ycxgCIAMoCSKmAQoQQ2FsaWJyYXRlUmVxdWVzdBIi
-            CgdzdXJmYWNlGAEgASgLMhEudm9tbWEudjEuU3VyZmFjZRIrCgVzdGFydBgCIAEoCzIaLnZvbW1hLnYxLkhlc3RvblBhcmFt
-            ZXRlcnNIABIPCgd3ZWlnaHRzGAMgAygBEg4KBmZlbGxlchgEIAEoCBIWCg5tYXhfaXRlcmF0aW9ucxgFIAEoBUIICgZfc3Rh
-            cnQi3wEKEUNhbGlicmF0ZVJlc3BvbnNlEi4KCnBhcmFtZXRlcnMYASABKAsyGi52b21tYS52MS5IZXN0b25QYXJhbWV0ZXJz
-            EhcKD3Jtc2Vfdm9sYXRpbGl0eRgCIAEoARISCgpybXNlX3ByaWNlGAMgASgBEhIKCml0ZXJhdGlvbnMYBCABKAUSEwoLdGVy
-            bWluYXRpb24YBSABKAkSGAoQY29uZGl0aW9uX251bWJlchgGIAEoARIXCg9zdGFuZGFyZF9lcnJvcnMYByADKAESEQoJcmVz
-            aWR1YWxzGAggAygBIl8KE0J1aWxkU3VyZmFjZVJlcXVlc3QSJAoFY2hhaW4YASABKAsyFS52b21tYS52MS5PcHRpb25DaGFp
-            bhIVCg1sb2dfbW9uZXluZXNzGAIgAygBEgsKA3RhdRgDIAMoASKfAgoUQnVpbGRTdXJmYWNlUmVzcG9uc2USIgoHc3VyZmFj
-            ZRgBIAEoCzIRLnZvbW1hLnYxLlN1cmZhY2USEwoLcXVvdGVzX3VzZWQYAiABKA0SSQoOcXVvdGVzX2Ryb3BwZWQYAyADKAsy
-            MS52b21tYS52MS5CdWlsZFN1cmZhY2VSZXNwb25zZS5RdW90ZXNEcm9wcGVkRW50cnkSEgoKc21pbGVfcm1zZRgEIAEoARIb
-            ChNjYWxlbmRhcl92aW9sYXRpb25zGAUgASgNEhwKFGJ1dHRlcmZseV92aW9sYXRpb25zGAYgASgNGjQKElF1b3Rlc0Ryb3Bw
-            ZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBIhYKFERlc2NyaWJlTW9kZWxSZXF1ZXN0IrEBChVEZXNj
-            cmliZU1vZGVsUmVzcG9uc2USKgoHbWV0aG9kcxgBIAMoDjIZLnZvbW1hLnYxLkludmVyc2lvbk1ldGhvZBIxCg5kZWZhdWx0
-            X21ldGhvZBgCIAEoDjIZLnZvbW1hLnYxLkludmVyc2lvbk1ldGhvZBIVCg1tb2RlbF92ZXJzaW9uGAMgASgJEhUKDWxvZ19t
-            b25leW5lc3MYBCADKAESCwoDdGF1GAUgAygBKpIBCg9JbnZlcnNpb25NZXRob2QSIAocSU5WRVJTSU9OX01FVEhPRF9VTlNQ
-            RUNJRklFRBAAEiAKHElOVkVSU0lPTl9NRVRIT0RfQ0FMSUJSQVRJT04QARIcChhJTlZFUlNJT05fTUVUSE9EX05FVFdPUksQ
-            AhIdChlJTlZFUlNJT05fTUVUSE9EX1BPTElTSEVEEAMymAQKDkhlc3RvbkludmVydGVyEjsKBkludmVydBIXLnZvbW1hLnYx
-            LkludmVydFJlcXVlc3QaGC52b21tYS52MS5JbnZlcnRSZXNwb25zZRJKCgtJbnZlcnRCYXRjaBIcLnZvbW1hLnYxLkludmVy
-            dEJhdGNoUmVxdWVzdBodLnZvbW1hLnYxLkludmVydEJhdGNoUmVzcG9uc2USOAoFUHJpY2USFi52b21tYS52MS5QcmljZVJl
-            cXVlc3QaFy52b21tYS52MS5QcmljZVJlc3BvbnNlElwKEUltcGxpZWRWb2xhdGlsaXR5EiIudm9tbWEudjEuSW1wbGllZFZv
-            bGF0aWxpdHlSZXF1ZXN0GiMudm9tbWEudjEuSW1wbGllZFZvbGF0aWxpdHlSZXNwb25zZRJECglDYWxpYnJhdGUSGi52b21t
-            YS52MS5DYWxpYnJhdGVSZXF1ZXN0Ghsudm9tbWEudjEuQ2FsaWJyYXRlUmVzcG9uc2USTQoMQnVpbGRTdXJmYWNlEh0udm9t
-            bWEudjEuQnVpbGRTdXJmYWNlUmVxdWVzdBoeLnZvbW1hLnYxLkJ1aWxkU3VyZmFjZVJlc3BvbnNlElAKDURlc2NyaWJlTW9k
-            ZWwSHi52b21tYS52MS5EZXNjcmliZU1vZGVsUmVxdWVzdBofLnZvbW1hLnYxLkRlc2NyaWJlTW9kZWxSZXNwb25zZWIGcHJv
-            dG8z
+            dGVkX3ZvbGF0aWxpdHkYByADKAESKAoHbmV0d29yaxgIIAEoCzIXLnZvbW1hLnYxLk5ldHdvcmtBbnN3ZXIifQoNTmV0d29y
+            a0Fuc3dlchIuCgpwYXJhbWV0ZXJzGAEgASgLMhoudm9tbWEudjEuSGVzdG9uUGFyYW1ldGVycxISCgpkZXZpYXRpb25zGAIg
+            AygBEg8KB25vdmVsdHkYAyABKAESFwoPcm1zZV92b2xhdGlsaXR5GAQgASgBIj8KEkludmVydEJhdGNoUmVxdWVzdBIpCghy
+            ZXF1ZXN0cxgBIAMoCzIXLnZvbW1hLnYxLkludmVydFJlcXVlc3QiPgoTSW52ZXJ0QmF0Y2hSZXNwb25zZRInCgdyZXN1bHRz
+            GAEgAygLMhYudm9tbWEudjEuSW52ZXJ0UmVzdWx0IlcKDEludmVydFJlc3VsdBIsCghyZXNwb25zZRgBIAEoCzIYLnZvbW1h
+            LnYxLkludmVydFJlc3BvbnNlSAASDwoFZXJyb3IYAiABKAlIAEIICgZyZXN1bHQixQEKDFByaWNlUmVxdWVzdBIuCgpwYXJh
+            bWV0ZXJzGAEgASgLMhoudm9tbWEudjEuSGVzdG9uUGFyYW1ldGVycxIMCgRzcG90GAIgASgBEgwKBHJhdGUYAyABKAESFgoO
+            ZGl2aWRlbmRfeWllbGQYBCABKAESDwoHc3RyaWtlcxgFIAMoARILCgN0YXUYBiADKAESIwoFa2luZHMYByADKA4yFC52b21t
+            YS52MS5PcHRpb25LaW5kEg4KBmdyZWVrcxgIIAEoCCKjAQoNUHJpY2VSZXNwb25zZRIOCgZwcmljZXMYASADKAESDQoFZGVs
+            dGEYAiADKAESDQoFZ2FtbWEYAyADKAESEAoIYnlfa2FwcGEYBCADKAESEAoIYnlfdGhldGEYBSADKAESEAoIYnlfc2lnbWEY
+            BiADKAESDgoGYnlfcmhvGAcgAygBEg0KBWJ5X3YwGAggAygBEg8KB2RpZ2l0YWwYCSADKAEioQEKGEltcGxpZWRWb2xhdGls
+            aXR5UmVxdWVzdBIMCgRzcG90GAEgASgBEgwKBHJhdGUYAiABKAESFgoOZGl2aWRlbmRfeWllbGQYAyABKAESDgoGcHJpY2Vz
+            GAQgAygBEg8KB3N0cmlrZXMYBSADKAESCwoDdGF1GAYgAygBEiMKBWtpbmRzGAcgAygOMhQudm9tbWEudjEuT3B0aW9uS2lu
+            ZCJHChlJbXBsaWVkVm9sYXRpbGl0eVJlc3BvbnNlEhoKEmltcGxpZWRfdm9sYXRpbGl0eRgBIAMoARIOCgZlcnJvcnMYAiAD
+            KAkipgEKEENhbGlicmF0ZVJlcXVlc3QSIgoHc3VyZmFjZRgBIAEoCzIRLnZvbW1hLnYxLlN1cmZhY2USKwoFc3RhcnQYAiAB
+            KAsyGi52b21tYS52MS5IZXN0b25QYXJhbWV0ZXJzSAASDwoHd2VpZ2h0cxgDIAMoARIOCgZmZWxsZXIYBCABKAgSFgoObWF4
+            X2l0ZXJhdGlvbnMYBSABKAVCCAoGX3N0YXJ0It8BChFDYWxpYnJhdGVSZXNwb25zZRIuCgpwYXJhbWV0ZXJzGAEgASgLMhou
+            dm9tbWEudjEuSGVzdG9uUGFyYW1ldGVycxIXCg9ybXNlX3ZvbGF0aWxpdHkYAiABKAESEgoKcm1zZV9wcmljZRgDIAEoARIS
+            CgppdGVyYXRpb25zGAQgASgFEhMKC3Rlcm1pbmF0aW9uGAUgASgJEhgKEGNvbmRpdGlvbl9udW1iZXIYBiABKAESFwoPc3Rh
+            bmRhcmRfZXJyb3JzGAcgAygBEhEKCXJlc2lkdWFscxgIIAMoASJfChNCdWlsZFN1cmZhY2VSZXF1ZXN0EiQKBWNoYWluGAEg
+            ASgLMhUudm9tbWEudjEuT3B0aW9uQ2hhaW4SFQoNbG9nX21vbmV5bmVzcxgCIAMoARILCgN0YXUYAyADKAEinwIKFEJ1aWxk
+            U3VyZmFjZVJlc3BvbnNlEiIKB3N1cmZhY2UYASABKAsyES52b21tYS52MS5TdXJmYWNlEhMKC3F1b3Rlc191c2VkGAIgASgN
+            EkkKDnF1b3Rlc19kcm9wcGVkGAMgAygLMjEudm9tbWEudjEuQnVpbGRTdXJmYWNlUmVzcG9uc2UuUXVvdGVzRHJvcHBlZEVu
+            dHJ5EhIKCnNtaWxlX3Jtc2UYBCABKAESGwoTY2FsZW5kYXJfdmlvbGF0aW9ucxgFIAEoDRIcChRidXR0ZXJmbHlfdmlvbGF0
+            aW9ucxgGIAEoDRo0ChJRdW90ZXNEcm9wcGVkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ASIWChREZXNj
+            cmliZU1vZGVsUmVxdWVzdCKgAgoVRGVzY3JpYmVNb2RlbFJlc3BvbnNlEioKB21ldGhvZHMYASADKA4yGS52b21tYS52MS5J
+            bnZlcnNpb25NZXRob2QSMQoOZGVmYXVsdF9tZXRob2QYAiABKA4yGS52b21tYS52MS5JbnZlcnNpb25NZXRob2QSFQoNbW9k
+            ZWxfdmVyc2lvbhgDIAEoCRIVCg1sb2dfbW9uZXluZXNzGAQgAygBEgsKA3RhdRgFIAMoARI9CgduZXR3b3JrGAYgAygLMiwu
+            dm9tbWEudjEuRGVzY3JpYmVNb2RlbFJlc3BvbnNlLk5ldHdvcmtFbnRyeRouCgxOZXR3b3JrRW50cnkSCwoDa2V5GAEgASgJ
+            Eg0KBXZhbHVlGAIgASgJOgI4ASqSAQoPSW52ZXJzaW9uTWV0aG9kEiAKHElOVkVSU0lPTl9NRVRIT0RfVU5TUEVDSUZJRUQQ
+            ABIgChxJTlZFUlNJT05fTUVUSE9EX0NBTElCUkFUSU9OEAESHAoYSU5WRVJTSU9OX01FVEhPRF9ORVRXT1JLEAISHQoZSU5W
+            RVJTSU9OX01FVEhPRF9QT0xJU0hFRBADMpgECg5IZXN0b25JbnZlcnRlchI7CgZJbnZlcnQSFy52b21tYS52MS5JbnZlcnRS
+            ZXF1ZXN0Ghgudm9tbWEudjEuSW52ZXJ0UmVzcG9uc2USSgoLSW52ZXJ0QmF0Y2gSHC52b21tYS52MS5JbnZlcnRCYXRjaFJl
+            cXVlc3QaHS52b21tYS52MS5JbnZlcnRCYXRjaFJlc3BvbnNlEjgKBVByaWNlEhYudm9tbWEudjEuUHJpY2VSZXF1ZXN0Ghcu
+            dm9tbWEudjEuUHJpY2VSZXNwb25zZRJcChFJbXBsaWVkVm9sYXRpbGl0eRIiLnZvbW1hLnYxLkltcGxpZWRWb2xhdGlsaXR5
+            UmVxdWVzdBojLnZvbW1hLnYxLkltcGxpZWRWb2xhdGlsaXR5UmVzcG9uc2USRAoJQ2FsaWJyYXRlEhoudm9tbWEudjEuQ2Fs
+            aWJyYXRlUmVxdWVzdBobLnZvbW1hLnYxLkNhbGlicmF0ZVJlc3BvbnNlEk0KDEJ1aWxkU3VyZmFjZRIdLnZvbW1hLnYxLkJ1
+            aWxkU3VyZmFjZVJlcXVlc3QaHi52b21tYS52MS5CdWlsZFN1cmZhY2VSZXNwb25zZRJQCg1EZXNjcmliZU1vZGVsEh4udm9t
+            bWEudjEuRGVzY3JpYmVNb2RlbFJlcXVlc3QaHy52b21tYS52MS5EZXNjcmliZU1vZGVsUmVzcG9uc2ViBnByb3RvMw==
             """
     )
 }

@@ -32,7 +32,8 @@ public protocol TrainerService: RPCService {
     func listModels(
         _ request: ListModelsRequest, context: CallContext
     ) async throws -> ListModelsResponse
-    /// Makes a version the live one; services swap to it. The one before is retired.
+    /// Makes a version the live one; services swap to it. The one before is retired. FAILED_PRECONDITION for an inverse
+    /// network whose gate has not passed.
     func promoteModel(
         _ request: PromoteModelRequest, context: CallContext
     ) async throws -> Model
@@ -191,7 +192,8 @@ public struct TrainerClient: Sendable {
         try await channel.unary("/vomma.v1.Trainer/ListModels", request, options: options)
     }
 
-    /// Makes a version the live one; services swap to it. The one before is retired.
+    /// Makes a version the live one; services swap to it. The one before is retired. FAILED_PRECONDITION for an inverse
+    /// network whose gate has not passed.
     public func promoteModel(
         _ request: PromoteModelRequest, options: CallOptions = CallOptions()
     ) async throws -> Model {
@@ -263,7 +265,7 @@ public struct SubmitJobRequest: ProtoMessage {
     public static let protoName = "vomma.v1.SubmitJobRequest"
     /// Names the job: submitting it twice is one job.
     public var jobKey: String = ""
-    /// `ppo`, `hmm`, `backtest`.
+    /// `ppo`, `hmm`, `backtest`, `heston_inverse_synth`, `heston_inverse_real`, `heston_inverse_mixed`.
     public var kind: String = ""
     /// See docs/jobs.md.
     public var specJSON: String = ""

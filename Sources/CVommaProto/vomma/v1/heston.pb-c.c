@@ -25,6 +25,12 @@ void   vomma__v1__invert_response__init
   static const Vomma__V1__InvertResponse init_value = VOMMA__V1__INVERT_RESPONSE__INIT;
   *message = init_value;
 }
+void   vomma__v1__network_answer__init
+                     (Vomma__V1__NetworkAnswer         *message)
+{
+  static const Vomma__V1__NetworkAnswer init_value = VOMMA__V1__NETWORK_ANSWER__INIT;
+  *message = init_value;
+}
 void   vomma__v1__invert_batch_request__init
                      (Vomma__V1__InvertBatchRequest         *message)
 {
@@ -101,6 +107,12 @@ void   vomma__v1__describe_model_request__init
                      (Vomma__V1__DescribeModelRequest         *message)
 {
   static const Vomma__V1__DescribeModelRequest init_value = VOMMA__V1__DESCRIBE_MODEL_REQUEST__INIT;
+  *message = init_value;
+}
+void   vomma__v1__describe_model_response__network_entry__init
+                     (Vomma__V1__DescribeModelResponse__NetworkEntry         *message)
+{
+  static const Vomma__V1__DescribeModelResponse__NetworkEntry init_value = VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY__INIT;
   *message = init_value;
 }
 void   vomma__v1__describe_model_response__init
@@ -263,7 +275,7 @@ const ProtobufCMessageDescriptor vomma__v1__invert_request__descriptor =
   (ProtobufCMessageInit) vomma__v1__invert_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__invert_response__field_descriptors[7] =
+static const ProtobufCFieldDescriptor vomma__v1__invert_response__field_descriptors[8] =
 {
   {
     "parameters_1",
@@ -349,12 +361,25 @@ static const ProtobufCFieldDescriptor vomma__v1__invert_response__field_descript
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "network_8",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__InvertResponse, network_8),
+    &vomma__v1__network_answer__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__invert_response__field_indices_by_name[] = {
   6,   /* field[6] = fitted_volatility_7 */
   2,   /* field[2] = iterations_3 */
   4,   /* field[4] = method_5 */
   5,   /* field[5] = model_version_6 */
+  7,   /* field[7] = network_8 */
   0,   /* field[0] = parameters_1 */
   1,   /* field[1] = rmse_volatility_2 */
   3,   /* field[3] = termination_4 */
@@ -362,7 +387,7 @@ static const unsigned vomma__v1__invert_response__field_indices_by_name[] = {
 static const ProtobufCIntRange vomma__v1__invert_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor vomma__v1__invert_response__descriptor =
 {
@@ -372,11 +397,88 @@ const ProtobufCMessageDescriptor vomma__v1__invert_response__descriptor =
   "Vomma__V1__InvertResponse",
   "vomma.v1",
   sizeof(Vomma__V1__InvertResponse),
-  7,
+  8,
   vomma__v1__invert_response__field_descriptors,
   vomma__v1__invert_response__field_indices_by_name,
   1,  vomma__v1__invert_response__number_ranges,
   (ProtobufCMessageInit) vomma__v1__invert_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__network_answer__field_descriptors[4] =
+{
+  {
+    "parameters_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__NetworkAnswer, parameters_1),
+    &vomma__v1__heston_parameters__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "deviations_2",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__NetworkAnswer, n_deviations_2),
+    offsetof(Vomma__V1__NetworkAnswer, deviations_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "novelty_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__NetworkAnswer, novelty_3),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rmse_volatility_4",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__NetworkAnswer, rmse_volatility_4),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__network_answer__field_indices_by_name[] = {
+  1,   /* field[1] = deviations_2 */
+  2,   /* field[2] = novelty_3 */
+  0,   /* field[0] = parameters_1 */
+  3,   /* field[3] = rmse_volatility_4 */
+};
+static const ProtobufCIntRange vomma__v1__network_answer__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor vomma__v1__network_answer__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.NetworkAnswer",
+  "NetworkAnswer",
+  "Vomma__V1__NetworkAnswer",
+  "vomma.v1",
+  sizeof(Vomma__V1__NetworkAnswer),
+  4,
+  vomma__v1__network_answer__field_descriptors,
+  vomma__v1__network_answer__field_indices_by_name,
+  1,  vomma__v1__network_answer__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__network_answer__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor vomma__v1__invert_batch_request__field_descriptors[1] =
@@ -1399,7 +1501,58 @@ const ProtobufCMessageDescriptor vomma__v1__describe_model_request__descriptor =
   (ProtobufCMessageInit) vomma__v1__describe_model_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__describe_model_response__field_descriptors[5] =
+static const ProtobufCFieldDescriptor vomma__v1__describe_model_response__network_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Vomma__V1__DescribeModelResponse__NetworkEntry, _key_case),
+    offsetof(Vomma__V1__DescribeModelResponse__NetworkEntry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Vomma__V1__DescribeModelResponse__NetworkEntry, _value_case),
+    offsetof(Vomma__V1__DescribeModelResponse__NetworkEntry, value_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__describe_model_response__network_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__v1__describe_model_response__network_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__v1__describe_model_response__network_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.DescribeModelResponse.NetworkEntry",
+  "NetworkEntry",
+  "Vomma__V1__DescribeModelResponse__NetworkEntry",
+  "vomma.v1",
+  sizeof(Vomma__V1__DescribeModelResponse__NetworkEntry),
+  2,
+  vomma__v1__describe_model_response__network_entry__field_descriptors,
+  vomma__v1__describe_model_response__network_entry__field_indices_by_name,
+  1,  vomma__v1__describe_model_response__network_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__describe_model_response__network_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__describe_model_response__field_descriptors[6] =
 {
   {
     "methods_1",
@@ -1461,18 +1614,31 @@ static const ProtobufCFieldDescriptor vomma__v1__describe_model_response__field_
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "network_6",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__V1__DescribeModelResponse, n_network_6),
+    offsetof(Vomma__V1__DescribeModelResponse, network_6),
+    &vomma__v1__describe_model_response__network_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__describe_model_response__field_indices_by_name[] = {
   1,   /* field[1] = default_method_2 */
   3,   /* field[3] = log_moneyness_4 */
   0,   /* field[0] = methods_1 */
   2,   /* field[2] = model_version_3 */
+  5,   /* field[5] = network_6 */
   4,   /* field[4] = tau_5 */
 };
 static const ProtobufCIntRange vomma__v1__describe_model_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor vomma__v1__describe_model_response__descriptor =
 {
@@ -1482,7 +1648,7 @@ const ProtobufCMessageDescriptor vomma__v1__describe_model_response__descriptor 
   "Vomma__V1__DescribeModelResponse",
   "vomma.v1",
   sizeof(Vomma__V1__DescribeModelResponse),
-  5,
+  6,
   vomma__v1__describe_model_response__field_descriptors,
   vomma__v1__describe_model_response__field_indices_by_name,
   1,  vomma__v1__describe_model_response__number_ranges,

@@ -19,6 +19,7 @@ PROTOBUF_C__BEGIN_DECLS
 typedef struct Vomma__V1__HestonParameters Vomma__V1__HestonParameters;
 typedef struct Vomma__V1__InvertRequest Vomma__V1__InvertRequest;
 typedef struct Vomma__V1__InvertResponse Vomma__V1__InvertResponse;
+typedef struct Vomma__V1__NetworkAnswer Vomma__V1__NetworkAnswer;
 typedef struct Vomma__V1__InvertBatchRequest Vomma__V1__InvertBatchRequest;
 typedef struct Vomma__V1__InvertBatchResponse Vomma__V1__InvertBatchResponse;
 typedef struct Vomma__V1__InvertResult Vomma__V1__InvertResult;
@@ -33,6 +34,7 @@ typedef struct Vomma__V1__BuildSurfaceResponse Vomma__V1__BuildSurfaceResponse;
 typedef struct Vomma__V1__BuildSurfaceResponse__QuotesDroppedEntry Vomma__V1__BuildSurfaceResponse__QuotesDroppedEntry;
 typedef struct Vomma__V1__DescribeModelRequest Vomma__V1__DescribeModelRequest;
 typedef struct Vomma__V1__DescribeModelResponse Vomma__V1__DescribeModelResponse;
+typedef struct Vomma__V1__DescribeModelResponse__NetworkEntry Vomma__V1__DescribeModelResponse__NetworkEntry;
 
 
 /* --- enums --- */
@@ -86,10 +88,25 @@ struct  Vomma__V1__InvertResponse
   ProtobufCBinaryData model_version_6;
   size_t n_fitted_volatility_7;
   uint64_t *fitted_volatility_7;
+  Vomma__V1__NetworkAnswer *network_8;
 };
 #define VOMMA__V1__INVERT_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__invert_response__descriptor) \
-    , NULL, 0, 0, {0,NULL}, 0, {0,NULL}, 0,NULL }
+    , NULL, 0, 0, {0,NULL}, 0, {0,NULL}, 0,NULL, NULL }
+
+
+struct  Vomma__V1__NetworkAnswer
+{
+  ProtobufCMessage base;
+  Vomma__V1__HestonParameters *parameters_1;
+  size_t n_deviations_2;
+  uint64_t *deviations_2;
+  uint64_t novelty_3;
+  uint64_t rmse_volatility_4;
+};
+#define VOMMA__V1__NETWORK_ANSWER__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__network_answer__descriptor) \
+    , NULL, 0,NULL, 0, 0 }
 
 
 struct  Vomma__V1__InvertBatchRequest
@@ -326,6 +343,35 @@ struct  Vomma__V1__DescribeModelRequest
      }
 
 
+typedef enum {
+  VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY___KEY__CASE)
+} Vomma__V1__DescribeModelResponse__NetworkEntry__KeyCase;
+
+typedef enum {
+  VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY___VALUE__CASE)
+} Vomma__V1__DescribeModelResponse__NetworkEntry__ValueCase;
+
+struct  Vomma__V1__DescribeModelResponse__NetworkEntry
+{
+  ProtobufCMessage base;
+  Vomma__V1__DescribeModelResponse__NetworkEntry__KeyCase _key_case;
+  union {
+    ProtobufCBinaryData key_1;
+  };
+  Vomma__V1__DescribeModelResponse__NetworkEntry__ValueCase _value_case;
+  union {
+    ProtobufCBinaryData value_2;
+  };
+};
+#define VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__describe_model_response__network_entry__descriptor) \
+    , VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY___KEY__NOT_SET, {0}, VOMMA__V1__DESCRIBE_MODEL_RESPONSE__NETWORK_ENTRY___VALUE__NOT_SET, {0} }
+
+
 struct  Vomma__V1__DescribeModelResponse
 {
   ProtobufCMessage base;
@@ -337,10 +383,12 @@ struct  Vomma__V1__DescribeModelResponse
   uint64_t *log_moneyness_4;
   size_t n_tau_5;
   uint64_t *tau_5;
+  size_t n_network_6;
+  Vomma__V1__DescribeModelResponse__NetworkEntry **network_6;
 };
 #define VOMMA__V1__DESCRIBE_MODEL_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__describe_model_response__descriptor) \
-    , 0,NULL, 0, {0,NULL}, 0,NULL, 0,NULL }
+    , 0,NULL, 0, {0,NULL}, 0,NULL, 0,NULL, 0,NULL }
 
 
 /* Vomma__V1__HestonParameters methods */
@@ -352,6 +400,9 @@ void   vomma__v1__invert_request__init
 /* Vomma__V1__InvertResponse methods */
 void   vomma__v1__invert_response__init
                      (Vomma__V1__InvertResponse         *message);
+/* Vomma__V1__NetworkAnswer methods */
+void   vomma__v1__network_answer__init
+                     (Vomma__V1__NetworkAnswer         *message);
 /* Vomma__V1__InvertBatchRequest methods */
 void   vomma__v1__invert_batch_request__init
                      (Vomma__V1__InvertBatchRequest         *message);
@@ -391,6 +442,9 @@ void   vomma__v1__build_surface_response__init
 /* Vomma__V1__DescribeModelRequest methods */
 void   vomma__v1__describe_model_request__init
                      (Vomma__V1__DescribeModelRequest         *message);
+/* Vomma__V1__DescribeModelResponse__NetworkEntry methods */
+void   vomma__v1__describe_model_response__network_entry__init
+                     (Vomma__V1__DescribeModelResponse__NetworkEntry         *message);
 /* Vomma__V1__DescribeModelResponse methods */
 void   vomma__v1__describe_model_response__init
                      (Vomma__V1__DescribeModelResponse         *message);
@@ -404,6 +458,9 @@ typedef void (*Vomma__V1__InvertRequest_Closure)
                   void *closure_data);
 typedef void (*Vomma__V1__InvertResponse_Closure)
                  (const Vomma__V1__InvertResponse *message,
+                  void *closure_data);
+typedef void (*Vomma__V1__NetworkAnswer_Closure)
+                 (const Vomma__V1__NetworkAnswer *message,
                   void *closure_data);
 typedef void (*Vomma__V1__InvertBatchRequest_Closure)
                  (const Vomma__V1__InvertBatchRequest *message,
@@ -444,6 +501,9 @@ typedef void (*Vomma__V1__BuildSurfaceResponse_Closure)
 typedef void (*Vomma__V1__DescribeModelRequest_Closure)
                  (const Vomma__V1__DescribeModelRequest *message,
                   void *closure_data);
+typedef void (*Vomma__V1__DescribeModelResponse__NetworkEntry_Closure)
+                 (const Vomma__V1__DescribeModelResponse__NetworkEntry *message,
+                  void *closure_data);
 typedef void (*Vomma__V1__DescribeModelResponse_Closure)
                  (const Vomma__V1__DescribeModelResponse *message,
                   void *closure_data);
@@ -456,6 +516,7 @@ typedef void (*Vomma__V1__DescribeModelResponse_Closure)
 extern const ProtobufCMessageDescriptor vomma__v1__heston_parameters__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__invert_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__invert_response__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__network_answer__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__invert_batch_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__invert_batch_response__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__invert_result__descriptor;
@@ -470,6 +531,7 @@ extern const ProtobufCMessageDescriptor vomma__v1__build_surface_response__descr
 extern const ProtobufCMessageDescriptor vomma__v1__build_surface_response__quotes_dropped_entry__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__describe_model_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__describe_model_response__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__describe_model_response__network_entry__descriptor;
 
 PROTOBUF_C__END_DECLS
 

@@ -1,0 +1,278 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Heston
+internal import HestonInverse
+internal import MarketData
+internal import Reports
+
+extension SurfaceCommand {
+    /// Reads a network that `train` or a training job has made.
+    static func model(_ path: String) throws -> InverseModel {
+        let bytes: Data
+        do { bytes = try Data(contentsOf: URL(fileURLWithPath: path)) } catch {
+            throw ValidationError("cannot read \(path): \(error.localizedDescription). `vomma surface train` makes one.")
+        }
+        return try InverseModel(safetensors: [UInt8](bytes))
+    }
+
+    /// What is drawn, and on how many threads.
+    struct Drawing: ParsableArguments {
+        @Option(help: "The family of parameters: equity or crypto.", transform: Drawing.named)
+        var preset = ParameterPreset.crypto
+        @Option(help: "Where volatilities come from: heston or proxy.", transform: Drawing.named)
+        var generator = SurfaceGenerator.Kind.heston
+        @Option(help: "Surfaces to make.")
+        var surfaces = 100_000
+        @Option(help: "One seed, the same surfaces.")
+        var seed: UInt64 = 1
+        @Option(help: "Threads; 0 is one a processor.")
+        var threads = 0
+
+        func validate() throws {
+            guard (10...10_000_000).contains(surfaces) else { throw ValidationError("--surfaces is 10 … 10000000") }
+            guard (0...256).contains(threads) else { throw ValidationError("--threads is 0 … 256") }
+        }
+
+        private static func named<Value: RawRepresentable & CaseIterable>(_ text: String) throws -> Value
+        where Value.RawValue == String {
+            guard let value = Value(rawValue: text) else {
+                throw ValidationError("“\(text)” is none of \(Value.allCases.map(\.rawValue).joined(separator: ", "))")
+            }
+            return value
+        }
+
+        var threadCount: Int { threads > 0 ? threads : ProcessInfo.processInfo.activeProcessorCount }
+
+        func make() throws -> SurfaceDataset {
+            try SurfaceGenerator(preset, kind: generator, seed: seed).surfaces(count: surfaces, threads: threadCount)
+        }
+    }
+
+    /// `vomma surface generate`.
+    struct Generate: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "generate", abstract: "Make surfaces whose parameters are known, as a safetensors file.")
+
+        @OptionGroup var drawing: Drawing
+        @Option(name: .shortAndLong, help: "Where the file goes.")
+        var output = "surfaces.safetensors"
+
+        func run() async throws {
+            try await explaining {
+                try SurfaceSource.requireProcessor()
+                let start = ContinuousClock.now
+                let data = try drawing.make()
+                let seconds = (ContinuousClock.now - start).seconds
+                try Data(data.safetensors()).write(to: URL(fileURLWithPath: output), options: .atomic)
+                print("\(data.count) surfaces in \(seconds.shown(1)) s, \(data.refused) draws refused: \(output)")
+            }
+        }
+    }
+
+    /// `vomma surface train`.
+    struct Train: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "train", abstract: "Train an inverse network on synthetic surfaces, and judge it.")
+
+        @OptionGroup var drawing: Drawing
+        @Option(help: "Passes over the surfaces.")
+        var epochs = InverseTraining.Configuration().epochs
+        @Option(help: "Surfaces of another seed to judge by.")
+        var heldOut = 20_000
+        @Option(name: .shortAndLong, help: "Where the network goes.")
+        var output = "heston_inverse.safetensors"
+
+        func validate() throws {
+            guard (1...10_000).contains(epochs) else { throw ValidationError("--epochs is 1 … 10000") }
+            guard (100...1_000_000).contains(heldOut) else { throw ValidationError("--held-out is 100 … 1000000") }
+        }
+
+        func run() async throws {
+            try await explaining {
+                try SurfaceSource.requireProcessor()
+                let threads = drawing.threadCount
+                let terminal = Terminal()
+                terminal.begin("making surfaces")
+                let data = try drawing.make()
+                terminal.finish("\(data.count) of preset \(drawing.preset.rawValue), \(data.refused) draws refused")
+                var configuration = InverseTraining.Configuration()
+                configuration.epochs = epochs
+                configuration.seed = drawing.seed
+                var training = InverseTraining(data, configuration)
+                terminal.begin("training")
+                while !training.isFinished {
+                    let done = Double(training.epochs.count)
+                    let error = training.epochs.last.map { ", \((100 * $0.medianError).shown(2)) points" } ?? ""
+                    try training.runEpoch(threads: threads) { part in
+                        terminal.update(
+                            (done + part) / Double(epochs), "epoch \(Int(done) + 1) of \(epochs)\(error)")
+                    }
+                }
+                terminal.finish("\(epochs) epochs on \(threads) threads")
+                let model = training.model(metadata: [
+                    "mode": "synthetic", "preset": drawing.preset.rawValue, "generator": drawing.generator.rawValue,
+                    "seed": "\(drawing.seed)", "surfaces": "\(data.count)", "epochs": "\(epochs)",
+                ])
+                terminal.begin("judging")
+                let held = try SurfaceGenerator(drawing.preset, seed: drawing.seed &+ 1_000_003)
+                    .surfaces(count: heldOut, threads: threads)
+                let quality = model.quality(on: held, try Calibrator(), threads: threads)
+                terminal.finish("\(quality.count) surfaces that it has not seen")
+                try Data(model.safetensors()).write(to: URL(fileURLWithPath: output), options: .atomic)
+                print(GateReport(model: model, synthetic: quality, market: nil).report().text())
+                print("network: \(output)")
+            }
+        }
+    }
+
+    /// `vomma surface invert FILE --model FILE`.
+    struct Invert: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "invert", abstract: "Ask an inverse network for a surface's parameters, and refine its answer.")
+
+        @OptionGroup var source: SurfaceSource
+        @Option(name: .shortAndLong, help: "The network, as `vomma surface train` makes it.")
+        var model = "heston_inverse.safetensors"
+        @Option(help: "Where the page with the pictures goes.")
+        var output = "surface.html"
+
+        func run() async throws {
+            try await explaining {
+                let found = try source.surface()
+                let inverter = SharedInverter(try SurfaceCommand.model(model))
+                let inversion = try NetworkInversion(found, inverter, Calibrator())
+                let report = inversion.report()
+                print(report.text())
+                try report.html().write(toFile: output, atomically: true, encoding: .utf8)
+                print("pictures: \(output)")
+            }
+        }
+    }
+
+    /// `vomma surface gate FILE…`.
+    struct Gate: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "gate", abstract: "Judge an inverse network: is it solid? Exits with 1 when it is not.",
+            discussion: """
+                By synthetic surfaces that it has not seen, and by every snapshot of the given files of quotes: give days \
+                that it was not trained on. Writes the verdict as JSON, and a page with the pictures.
+                """)
+
+        @Argument(help: "CSV files of option quotes, plain or gzip.")
+        var files: [String] = []
+        @Option(name: .shortAndLong, help: "The network, as `vomma surface train` makes it.")
+        var model = "heston_inverse.safetensors"
+        @Option(help: "Synthetic surfaces to judge by.")
+        var heldOut = 20_000
+        @Option(name: .shortAndLong, help: "Where the page goes; the JSON goes beside it.")
+        var output = "gate.html"
+
+        func run() async throws {
+            var passed = false
+            try await explaining {
+                try SurfaceSource.requireProcessor()
+                let model = try SurfaceCommand.model(model)
+                guard let preset = model.metadata["preset"].flatMap(ParameterPreset.init) else {
+                    throw ValidationError("the network does not say which preset it was trained on")
+                }
+                let threads = ProcessInfo.processInfo.activeProcessorCount
+                let terminal = Terminal()
+                terminal.begin("synthetic surfaces")
+                let held = try SurfaceGenerator(preset, seed: 1_000_003).surfaces(count: heldOut, threads: threads)
+                let calibrator = try Calibrator()
+                let synthetic = model.quality(on: held, calibrator, threads: threads)
+                terminal.finish("\(synthetic.count) inverted")
+                var market: GateReport.Market?
+                if !files.isEmpty {
+                    terminal.begin("market surfaces")
+                    market = try GateReport.Market(files, model, calibrator, threads: threads)
+                    let (count, sparse) = (market?.points.count ?? 0, market?.skipped ?? 0)
+                    terminal.finish("\(count) inverted, \(sparse) snapshots too sparse")
+                }
+                let report = GateReport(model: model, synthetic: synthetic, market: market)
+                try report.report().html().write(toFile: output, atomically: true, encoding: .utf8)
+                let json = output.hasSuffix(".html") ? output.dropLast(5) + ".json" : output + ".json"
+                try report.json().write(to: URL(fileURLWithPath: String(json)), options: .atomic)
+                print(report.report().text())
+                print("pictures: \(output)\nverdict: \(json)")
+                passed = report.gate.passed
+            }
+            if !passed { throw ExitCode(1) }
+        }
+    }
+}
+
+/// One surface by a network, and by the calibration that starts from its answer.
+struct NetworkInversion {
+    let found: SurfaceSource.Found
+    let answer: NetworkAnswer
+    /// Root mean square over the cells, absolute volatility.
+    let networkError: Double
+    let polished: Calibration
+    /// Of the network's parameters on the grid.
+    let networkVolatilities: [Double]
+
+    init(_ found: SurfaceSource.Found, _ inverter: SharedInverter, _ calibrator: Calibrator) throws {
+        self.found = found
+        let cells = try inverter.model.grid.volatilities(found.surface)
+        (answer, networkError) = try inverter.answer(cells)
+        polished = try calibrator.calibrate(found.surface, warmStart: answer.parameters)
+        let pricer = try HestonPricer(answer.parameters, Market(spot: found.surface.spot))
+        networkVolatilities = try pricer.surface(
+            logMoneyness: found.surface.logMoneyness, tau: found.surface.tau
+        ).impliedVolatility
+    }
+
+    func report() -> Report {
+        let surface = found.surface
+        let rows = HestonParameters.names.enumerated().map { index, name in
+            [
+                name, answer.parameters.array[index].shown(5), "± \(answer.deviations[index].shown(5))",
+                polished.parameters.array[index].shown(5),
+            ]
+        }
+        var blocks: [Report.Block] = [
+            .table(header: ["parameter", "network", "its own estimate", "polished"], rows: rows),
+            .table(
+                header: ["error, points", "network", "polished"],
+                rows: [
+                    [
+                        "root mean square", (100 * networkError).shown(3),
+                        (100 * polished.volatilityRootMeanSquare).shown(3),
+                    ]
+                ]),
+            .text("Polished in \(polished.iterations) steps (\(polished.termination.rawValue))."),
+        ]
+        if answer.novelty > 1 {
+            blocks.append(
+                .warning(
+                    "This surface is unlike 99 % of what the network learnt from (novelty \(answer.novelty.shown(1))): "
+                        + "its answer is a guess."))
+        }
+        let polishedVolatilities = polished.residuals.map { $0.modelVolatility ?? .nan }
+        let residuals = zip(polishedVolatilities, surface.impliedVolatility).map { $0 - $1 }
+        return Report(
+            title: found.title,
+            verdict: "The network is \((100 * networkError).shown(2)) volatility points off, the polished answer "
+                + "\((100 * polished.volatilityRootMeanSquare).shown(2)).",
+            sections: [
+                .init("Heston", blocks),
+                .init(
+                    "Surface",
+                    [
+                        SurfacePictures.space(surface, surface.impliedVolatility, title: "Market"),
+                        SurfacePictures.space(surface, polishedVolatilities, title: "Heston, polished"),
+                        SurfacePictures.residuals(surface, residuals, title: "What Heston leaves, polished"),
+                    ]),
+                .init(
+                    "Smiles",
+                    SurfacePictures.smiles(
+                        surface,
+                        series: [
+                            (name: "market", values: surface.impliedVolatility),
+                            (name: "network", values: networkVolatilities),
+                            (name: "polished", values: polishedVolatilities),
+                        ])),
+            ])
+    }
+}
