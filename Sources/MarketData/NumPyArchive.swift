@@ -45,7 +45,7 @@ public struct NumPyArchive: Sendable, Equatable {
         bytes += header.utf8
         for value in array.values {
             let bits = value.bitPattern
-            for shift: UInt64 in stride(from: 0, to: 64, by: 8) { bytes.append(UInt8(truncatingIfNeeded: bits >> shift)) }
+            for byte in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: bits >> UInt64(8 * byte))) }
         }
         return bytes
     }
@@ -66,6 +66,9 @@ public struct NumPyArchive: Sendable, Equatable {
             arrays[name] = try Self.array(name, file.bytes)
         }
     }
+
+    /// One array of a file `.npy`. Throws `malformedFile`.
+    public init(npy bytes: [UInt8]) throws(MarketDataError) { arrays = ["": try Self.array("", bytes)] }
 
     private static func array(_ name: String, _ bytes: [UInt8]) throws(MarketDataError) -> Array {
         func malformed(_ reason: String) -> MarketDataError { .malformedFile(reason: "array \(name): \(reason)") }

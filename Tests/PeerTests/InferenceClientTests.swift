@@ -1,7 +1,9 @@
 import ChildProcesses
 import Foundation
+import Heston
 import HestonInverse
 import Kernels
+import MarketData
 import Policies
 import Regimes
 import Storage
@@ -74,6 +76,35 @@ struct InferenceClientTests {
         for service in services {
             let end = await service.end()
             #expect(end.exitCode == 0, "\(end.output)")
+        }
+    }
+
+    @Test(
+        "NumPy reads our surfaces, and we read NumPy's: see Tests/Peers/surface_files.py",
+        .enabled("PyPI cannot be reached for numpy: Tests/Peers/make-venv.sh") { await python.value != nil })
+    func surfaceFiles() async throws {
+        let python = try #require(await Self.python.value)
+        let folder = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let pricer = try HestonPricer(
+            .init(kappa: 2, theta: 0.3, sigma: 1, rho: -0.3, v0: 0.2), Market(spot: 90_000, rate: 0.01))
+        let surface = try pricer.surface(logMoneyness: [-0.4, 0, 0.4], tau: [0.002, 0.5])
+        let file = SurfaceFile(currency: "BTC", time: Timestamp(seconds: 1_767_225_600), surface: surface)
+        try Data(file.bytes()).write(to: folder.appending(path: file.name))
+        let (exitCode, output) = try await ChildProcess.run(
+            python, [Self.root.appending(path: "Tests/Peers/surface_files.py").path, folder.path, file.name],
+            environment: Self.environment)
+        #expect(exitCode == 0, "\(output)")
+        for name in ["plain", "packed", "columns", "single"] {
+            let bytes = [UInt8](try Data(contentsOf: folder.appending(path: "ETH_\(name).npz")))
+            let read = try SurfaceFile(name: "ETH_\(name).npz", bytes: bytes)
+            #expect(read.currency == "ETH" && read.time == file.time && read.surface.spot == 90_000)
+            #expect(read.surface.logMoneyness == surface.logMoneyness && read.surface.tau == surface.tau)
+            for (a, b) in zip(read.surface.impliedVolatility, surface.impliedVolatility) {
+                #expect(a.isNaN && b.isNaN || abs(a - b) <= (name == "single" ? 1e-7 : 0))
+            }
+            #expect(read.surface.cells == surface.cells)
         }
     }
 

@@ -203,7 +203,8 @@ def inverse(port, path):
     call = common("heston-inverter-service", port, client, ["heston_inverse"])
     metadata = client.get_model_metadata("heston_inverse")
     check("the network's input is described", list(metadata.inputs[0].shape) == [-1, 5, 6], metadata.inputs)
-    check("and where it comes from", metadata.properties["preset"] == "crypto", dict(metadata.properties))
+    properties = call("inference.GRPCInferenceService/ModelMetadata", name="heston_inverse").properties
+    check("and where it comes from", properties["preset"] == "crypto", dict(properties))
     grid, maturities = np.array([-0.4, -0.2, 0, 0.2, 0.4]), np.array([0.05, 0.1, 0.25, 0.5, 1, 2])
     places = [(k, t) for k in grid for t in maturities]
     truths = [(2, 0.3, 1.2, -0.3, 0.25), (4, 0.5, 2, 0.1, 0.9), (1, 0.1, 0.8, -0.5, 0.15)]

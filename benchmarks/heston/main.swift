@@ -5,8 +5,8 @@ internal import HestonInverse
 internal import Kernels
 internal import MarketData
 
-// Our side of benchmarks/heston/compare.py and network.py: one job a process, its answer one line of JSON. Times are medians, in
-// nanoseconds a call, of samples long enough for the clock.
+// Our side of benchmarks/heston/compare.py and network.py: one job a process, its answer one line of JSON. Times are
+// medians, in nanoseconds a call, of samples long enough for the clock.
 
 func median(_ samples: Int, calls: Int, _ body: () throws -> Void) rethrows -> Double {
     for _ in 0..<calls { try body() }
