@@ -1,14 +1,23 @@
 #!/usr/bin/env bash
 # The Heston lab beside QuantLib: surfaces with and without gradient, calibration, implied volatility; accuracy against
-# the reference values beside the checkout. One thread each, in interleaved rounds.
-# Environment: ROUNDS (5).
+# the reference values beside the checkout. Then the inverse network, trained (some minutes), judged, and timed beside
+# PyTorch and ONNX Runtime. One thread each, in interleaved rounds.
+# Environment: ROUNDS (5); NETWORKS, a folder with networks of an earlier run, which are then not trained again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ${SWIFT:-swift} build -c release --static-swift-stdlib --product heston-bench 2>&1 | tail -n 1
 venv=.build/venv-heston
 if [ ! -x $venv/bin/python ]; then
     python3 -m venv $venv
-    $venv/bin/pip -q install QuantLib
+    $venv/bin/pip -q install QuantLib numpy onnx onnxruntime safetensors
+    # PyPI's own is built for graphics cards, and ten times as large.
+    $venv/bin/pip -q install torch --index-url https://download.pytorch.org/whl/cpu
 fi
+program=.build/release/heston-bench
+networks=${NETWORKS:-$(mktemp -d)}
 echo "machine: $(nproc) cores, $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs); $(uname -sr)"
-taskset -c 0 $venv/bin/python benchmarks/heston/compare.py .build/release/heston-bench "${ROUNDS:-5}"
+status=0
+taskset -c 0 $venv/bin/python benchmarks/heston/compare.py $program "${ROUNDS:-5}" || status=1
+$venv/bin/python -W ignore benchmarks/heston/network.py $program "$networks" "${ROUNDS:-5}" || status=1
+[ -n "${NETWORKS:-}" ] || rm -rf "$networks"
+exit $status

@@ -102,6 +102,30 @@ public struct Report: Sendable {
         return out + "</body></html>\n"
     }
 
+    /// Its pictures as files of their own, in order: `1-title.svg`.
+    public func pictures() -> [(name: String, svg: String)] {
+        var found: [(name: String, svg: String)] = []
+        for block in sections.flatMap(\.blocks) {
+            let (title, svg): (String, String)
+            switch block {
+            case .text, .warning, .table: continue
+            case .chart(let chart): (title, svg) = (chart.title, chart.svg())
+            case .bars(let chart): (title, svg) = (chart.title, chart.svg())
+            case .heatMap(let map): (title, svg) = (map.title, map.svg())
+            case .surface(let plot): (title, svg) = (plot.title, plot.svg())
+            }
+            let words = title.lowercased().map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "-" }
+            let name = String(words).split(separator: "-").joined(separator: "-")
+            // The page's style, inside: a background too, for readers whose page is dark.
+            let background = "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>"
+            let start = svg.firstIndex(of: ">").map { svg.index(after: $0) } ?? svg.startIndex
+            let inside = "<style>svg{font-family:system-ui,sans-serif}\(Self.style)</style>\(background)"
+            found.append(
+                ("\(found.count + 1)-\(name).svg", svg[..<start] + inside + svg[start...]))
+        }
+        return found
+    }
+
     private static let style = """
         body{font:15px/1.5 system-ui,sans-serif;max-width:820px;margin:2em auto;padding:0 1em;color:#1b1b1b}
         h1{font-size:1.5em}h2{font-size:1.15em;border-bottom:1px solid #ccc;margin-top:2em}

@@ -79,12 +79,24 @@ extension SurfaceCommand {
         var epochs = InverseTraining.Configuration().epochs
         @Option(help: "Surfaces of another seed to judge by.")
         var heldOut = 20_000
+        @Option(help: "A network to go on from, on market surfaces beside synthetic ones. Needs --market.")
+        var base: String?
+        @Option(help: "Files of option quotes whose surfaces are learnt from, for --base; may be given again.")
+        var market: [String] = []
+        @Option(help: "Market surfaces until here are learnt from, such as 2026-02-20T00:00:00Z.")
+        var trainTo: String?
+        @Option(help: "Market surfaces from --train-to until here choose the best epoch; later ones are not looked at.")
+        var validateTo: String?
         @Option(name: .shortAndLong, help: "Where the network goes.")
         var output = "heston_inverse.safetensors"
 
         func validate() throws {
             guard (1...10_000).contains(epochs) else { throw ValidationError("--epochs is 1 … 10000") }
             guard (100...1_000_000).contains(heldOut) else { throw ValidationError("--held-out is 100 … 1000000") }
+            let given = [base != nil, !market.isEmpty, trainTo != nil, validateTo != nil]
+            guard Set(given).count == 1 else {
+                throw ValidationError("--base, --market, --train-to and --validate-to go together")
+            }
         }
 
         func run() async throws {
@@ -95,10 +107,7 @@ extension SurfaceCommand {
                 terminal.begin("making surfaces")
                 let data = try drawing.make()
                 terminal.finish("\(data.count) of preset \(drawing.preset.rawValue), \(data.refused) draws refused")
-                var configuration = InverseTraining.Configuration()
-                configuration.epochs = epochs
-                configuration.seed = drawing.seed
-                var training = InverseTraining(data, configuration)
+                var training = try begin(data)
                 terminal.begin("training")
                 while !training.isFinished {
                     let done = Double(training.epochs.count)
@@ -110,7 +119,7 @@ extension SurfaceCommand {
                 }
                 terminal.finish("\(epochs) epochs on \(threads) threads")
                 let model = training.model(metadata: [
-                    "mode": "synthetic", "preset": drawing.preset.rawValue, "generator": drawing.generator.rawValue,
+                    "mode": training.configuration.mode.rawValue, "preset": drawing.preset.rawValue, "generator": drawing.generator.rawValue,
                     "seed": "\(drawing.seed)", "surfaces": "\(data.count)", "epochs": "\(epochs)",
                 ])
                 terminal.begin("judging")
@@ -122,6 +131,40 @@ extension SurfaceCommand {
                 print(GateReport(model: model, synthetic: quality, market: nil).report().text())
                 print("network: \(output)")
             }
+        }
+
+        /// From new weights, or from the base with what the market had until `validateTo`.
+        private func begin(_ data: SurfaceDataset) throws -> InverseTraining {
+            var configuration = InverseTraining.Configuration()
+            configuration.epochs = epochs
+            configuration.seed = drawing.seed
+            guard let base, let trainTo, let validateTo else { return InverseTraining(data, configuration) }
+            let model = try SurfaceCommand.model(base)
+            configuration.mode = .mixed
+            // The base has learnt most of it.
+            configuration.learningRate *= 0.5
+            var parts: [[Double]] = [[], []]
+            for (part, (from, to)) in [(nil, trainTo), (trainTo, validateTo)].enumerated() {
+                let start = try SurfaceSource.span(until: from)?.upperBound ?? Timestamp(microseconds: .min)
+                let end = try SurfaceSource.span(until: to)?.upperBound ?? start
+                guard start < end else { throw ValidationError("--validate-to is not after --train-to") }
+                for file in market {
+                    var found: [Double] = []
+                    _ = try ChainReader().forEach(.file(path: file), span: start..<end) { chain in
+                        if let built = try? SurfaceSource.build(chain, bids: true),
+                            let cells = try? model.grid.volatilities(built.surface), (try? model.grid.check(cells)) != nil
+                        {
+                            found += cells
+                        }
+                        return true
+                    }
+                    parts[part] += found
+                }
+                guard !parts[part].isEmpty else { throw ValidationError("no market surfaces until \(to)") }
+            }
+            return InverseTraining(
+                from: model, market: parts[0] + parts[1], trainingCount: parts[0].count / model.grid.count, data,
+                configuration)
         }
     }
 

@@ -44,6 +44,8 @@ struct SurfaceCommand: AsyncParsableCommand {
         @OptionGroup var source: SurfaceSource
         @Option(help: "Where the page with the pictures goes.")
         var output = "surface.html"
+        @Option(help: "A folder for the pictures as SVG files of their own.")
+        var pictures: String?
         @Flag(help: "Keep 2κθ ≥ σ².")
         var feller = false
 
@@ -58,6 +60,12 @@ struct SurfaceCommand: AsyncParsableCommand {
                 print(report.text())
                 try report.html().write(toFile: output, atomically: true, encoding: .utf8)
                 print("pictures: \(output)")
+                guard let pictures else { return }
+                let folder = URL(fileURLWithPath: pictures)
+                try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+                for (name, svg) in report.pictures() {
+                    try svg.write(to: folder.appendingPathComponent(name), atomically: true, encoding: .utf8)
+                }
             }
         }
     }

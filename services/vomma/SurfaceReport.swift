@@ -16,6 +16,13 @@ struct SurfaceReport {
         var verdict = "\(surface.hygiene[.kept]) of \(surface.hygiene.total) quotes kept, \(surface.smiles.count) expiries"
         if let fit {
             sections.insert(parameters(fit), at: 0)
+            sections.append(
+                Report.Section(
+                    "In space",
+                    [
+                        SurfacePictures.space(
+                            surface.surface, surface.surface.impliedVolatility, title: "Market, on the grid")
+                    ]))
             sections.append(pictures(fit))
             verdict += "; Heston fits them to \(points(fit.calibration.volatilityRootMeanSquare)) volatility points"
         }
