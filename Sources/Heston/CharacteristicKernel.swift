@@ -80,6 +80,13 @@ struct CharacteristicKernel {
     @inline(always)
     func logarithm(_ c: CharacteristicConstants) -> ComplexVector { c.kappaTheta * level + c.v0 * slope }
 
+    /// ∂ ln M/∂τ = κθ·D + v₀·D′. Riccati's equation for D, −w/2 − βD + σ²D²/2, is −½we/(1 + z)² when D's closed form is
+    /// put in: nothing cancels as D′ → 0 at long τ.
+    @inline(always)
+    func logDecay(_ c: CharacteristicConstants) -> ComplexVector {
+        c.kappaTheta * slope - (0.5 * c.v0) * (w * e * inverse * inverse)
+    }
+
     /// ∂ ln M by (kappa, theta, sigma, rho, v0).
     @inline(always)
     func logGradient(_ s: ComplexVector, _ c: CharacteristicConstants)

@@ -68,7 +68,7 @@ public struct HestonPricer: Sendable {
 
     /// Values in the order of `contracts`. Contracts of equal `tau` share their work, wherever they stand.
     ///
-    /// - Parameter greeks: fills delta, gamma and gradient too, at about twice the cost; otherwise they are zero.
+    /// - Parameter greeks: fills delta, gamma, theta and gradient too, at about twice the cost; otherwise they are zero.
     /// - Throws: `invalidArgument` for strikes and maturities outside their domains, `accuracyNotReached`.
     public func values(_ contracts: [OptionContract], greeks: Bool) throws(HestonError) -> [OptionValue] {
         var pricer = try SurfacePricer(contracts, market, accuracy: accuracy)
@@ -135,37 +135,46 @@ public struct OptionValue: Sendable, Equatable {
     /// The price of the digital option of the same kind, strike and maturity, which pays 1 where this one ends in the
     /// money: e^(−rτ)·P(S > K) for a call.
     public var digital: Double
+    /// By calendar time at fixed spot and strike, per year: −∂price/∂τ, the rolling of rate and dividends included.
+    /// Negative for what decays. Exact to some 30/τ tolerances. (Not the long-run variance: that is `gradient.theta`.)
+    public var theta: Double
     /// By the five parameters. The derivative by v0 is the model's vega, per unit of variance.
     public var gradient: HestonGradient
 
-    public static let zero = OptionValue(price: 0, delta: 0, gamma: 0, digital: 0, gradient: .zero)
+    public static let zero = OptionValue(price: 0, delta: 0, gamma: 0, digital: 0, theta: 0, gradient: .zero)
 
-    public init(price: Double, delta: Double, gamma: Double, digital: Double, gradient: HestonGradient) {
+    public init(
+        price: Double, delta: Double, gamma: Double, digital: Double, theta: Double, gradient: HestonGradient
+    ) {
         self.price = price
         self.delta = delta
         self.gamma = gamma
         self.digital = digital
+        self.theta = theta
         self.gradient = gradient
     }
 
     /// `ratio` is K/F; `carry` is S₀·e^(−qτ), the discounted forward; `discount` is e^(−rτ).
     @inline(always)
     init(
-        _ value: NormalisedValue, isCall: Bool, ratio: Double, carry: Double, discount: Double, spot: Double,
+        _ value: NormalisedValue, isCall: Bool, ratio: Double, carry: Double, discount: Double, market: Market,
         _ detail: SurfacePricer.Detail
     ) {
         // In the money by parity, exactly: the same number is added to one side as is taken from the other.
         let inTheMoney = isCall ? max(0, 1 - ratio) : max(0, ratio - 1)
         price = carry * (value.outOfTheMoney + inTheMoney)
-        (delta, gamma, digital, gradient) = (0, 0, 0, .zero)
+        (delta, gamma, digital, theta, gradient) = (0, 0, 0, 0, .zero)
         guard detail != .prices else { return }
         let g = value.gradient
         gradient = .init(
             kappa: carry * g.0, theta: carry * g.1, sigma: carry * g.2, rho: carry * g.3, v0: carry * g.4)
         guard detail == .greeks else { return }
-        let discountedCarry = carry / spot
+        let discountedCarry = carry / market.spot
         delta = discountedCarry * (value.deltaMinusOne + (isCall ? 1 : 0))
-        gamma = discountedCarry / spot * value.spotGamma
+        gamma = discountedCarry / market.spot * value.spotGamma
         digital = discount * (isCall ? value.exceedance : 1 - value.exceedance)
+        // From S₀e^(−qτ)·(1 − m(ln(K/F), τ)) with ∂k/∂τ = q − r and m_k = K/F·P(S > K); puts by parity.
+        let exercise = carry * ratio * (isCall ? value.exceedance : value.exceedance - 1)
+        theta = market.dividendYield * price + carry * value.decay - (market.rate - market.dividendYield) * exercise
     }
 }

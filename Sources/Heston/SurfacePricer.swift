@@ -9,7 +9,7 @@ public struct SurfacePricer: ~Copyable, Sendable {
         case prices
         /// The derivatives by the five parameters too.
         case gradients
-        /// Delta, gamma and digitals as well.
+        /// Delta, gamma, theta and digitals as well.
         case greeks
     }
 
@@ -76,7 +76,7 @@ public struct SurfacePricer: ~Copyable, Sendable {
                 let place = slice.places[index]
                 values[place] = OptionValue(
                     value, isCall: contracts[place].kind == .call, ratio: slice.strikes.ratio[index],
-                    carry: slice.carry, discount: slice.discount, spot: market.spot, detail)
+                    carry: slice.carry, discount: slice.discount, market: market, detail)
             }
         }
     }
