@@ -68,7 +68,7 @@ public struct HestonPricer: Sendable {
 
     /// Values in the order of `contracts`. Contracts of equal `tau` share their work, wherever they stand.
     ///
-    /// - Parameter greeks: fills delta, gamma, theta and gradient too, at about twice the cost; otherwise they are zero.
+    /// - Parameter greeks: fills all the derivatives too, at about twice the cost; otherwise they are zero.
     /// - Throws: `invalidArgument` for strikes and maturities outside their domains, `accuracyNotReached`.
     public func values(_ contracts: [OptionContract], greeks: Bool) throws(HestonError) -> [OptionValue] {
         var pricer = try SurfacePricer(contracts, market, accuracy: accuracy)
