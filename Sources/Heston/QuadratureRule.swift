@@ -99,7 +99,7 @@ struct Reach: Equatable {
             let ratio = (plus - minus + minus * oneMinusE) * inverse
             let isPositive = ratio .> .zero
             let logRatio = VectorMath.log(
-                onePlus: -minus * oneMinusE * inverse, where: (ratio - one).magnitudes .< Vector(repeating: 0.5),
+                onePlus: minus * oneMinusE * inverse, where: (ratio - one).magnitudes .< Vector(repeating: 0.5),
                 else: VectorMath.select(isPositive, ratio, else: one))
             level = minus * tau - 2 * logRatio
             slope = product * oneMinusE * inverse / ratio
