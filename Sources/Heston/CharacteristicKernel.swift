@@ -13,8 +13,10 @@ struct CharacteristicConstants {
     let tau: Double
     let sigma2: Double
     let kappaTheta: Double
+    /// `none` for Heston's model.
+    let jumps: Jumps
 
-    init(_ heston: HestonParameters, tau: Double) {
+    init(_ heston: HestonParameters, tau: Double, jumps: Jumps = .none) {
         kappa = heston.kappa
         theta = heston.theta
         sigma = heston.sigma
@@ -23,6 +25,7 @@ struct CharacteristicConstants {
         self.tau = tau
         sigma2 = heston.sigma * heston.sigma
         kappaTheta = heston.kappa * heston.theta
+        self.jumps = jumps
     }
 }
 
@@ -75,6 +78,10 @@ struct CharacteristicKernel {
         level = -c.tau * ratio - (2 / c.sigma2) * logOnePlusZ
         slope = -0.5 * (w * oneMinusE * inverseD * inverse)
     }
+
+    /// |e^(−dτ)|²: how much of its start the variance remembers.
+    @inline(always)
+    var decay: Vector { e.absoluteSquare }
 
     /// ln M(s).
     @inline(always)

@@ -14,12 +14,15 @@ struct Sums {
     var gradient = (0.0, 0.0, 0.0, 0.0, 0.0)
     /// ∂m/∂τ.
     var decay = 0.0
+    /// ∂m by the jumps' parameters.
+    var jumpGradient = (0.0, 0.0, 0.0)
 
     /// Clipping at 0 would make a price of what is no number.
     @inline(always)
     var isFinite: Bool {
         let derivatives = gradient.0 + gradient.1 + gradient.2 + gradient.3 + gradient.4
-        return (price + delta + gamma + derivatives + decay).isFinite
+        let jumps = jumpGradient.0 + jumpGradient.1 + jumpGradient.2
+        return (price + delta + gamma + derivatives + decay + jumps).isFinite
     }
 
     @inline(always)
@@ -29,7 +32,7 @@ struct Sums {
             gradient: (-gradient.0, -gradient.1, -gradient.2, -gradient.3, -gradient.4), deltaMinusOne: delta,
             // −∂c/∂(K/F) of the call c = 1 − m.
             spotGamma: max(0, gamma), exceedance: min(max(0, (delta + price) / ratio), 1),
-            decay: decay)
+            decay: decay, jumpGradient: (-jumpGradient.0, -jumpGradient.1, -jumpGradient.2))
     }
 }
 
@@ -83,6 +86,18 @@ struct Exponential: Phase {
 protocol Detail {
     static var hasDerivatives: Bool { get }
     static var hasDecay: Bool { get }
+    static var hasJumps: Bool { get }
+}
+extension Detail {
+    static var hasJumps: Bool { false }
+
+    /// ln M.
+    @inline(always)
+    static func logarithm(
+        _ s: ComplexVector, _ kernel: CharacteristicKernel, _ c: CharacteristicConstants
+    ) -> ComplexVector {
+        hasJumps ? kernel.logarithm(c) + JumpKernel(s, c.jumps).logarithm : kernel.logarithm(c)
+    }
 }
 enum PriceOnly: Detail {
     static var hasDerivatives: Bool { false }
@@ -95,6 +110,16 @@ enum WithDerivatives: Detail {
 enum WithGreeks: Detail {
     static var hasDerivatives: Bool { true }
     static var hasDecay: Bool { true }
+}
+enum JumpPrice: Detail {
+    static var hasDerivatives: Bool { false }
+    static var hasDecay: Bool { false }
+    static var hasJumps: Bool { true }
+}
+enum JumpGreeks: Detail {
+    static var hasDerivatives: Bool { true }
+    static var hasDecay: Bool { true }
+    static var hasJumps: Bool { true }
 }
 
 /// The engine's buffer, seen as vectors.
@@ -133,35 +158,44 @@ enum WithGreeks: Detail {
             var weight = (step / .pi) * kernel.inverseW.real
             weight = VectorMath.select(j .== .zero, 0.5 * weight, else: weight)
             weight = VectorMath.select(j .< end, weight, else: .zero)
-            let value = ComplexVector.exp(kernel.logarithm(c))
+            let value = ComplexVector.exp(D.logarithm(s, kernel, c))
             unsafe store(group, s, .init(weight * value.real, weight * value.imaginary), kernel, c, detail)
             j += 4
         }
     }
 
-    /// The nodes j·step of a tilted contour until what they add falls below √`floor`; the groups filled, or `nil` where
-    /// `most` are too few.
+    /// The nodes j·step of a tilted contour until what they add falls below √ of the lower limit; the groups filled, or
+    /// `nil` where `most` are too few or a term is above the upper limit.
     @inline(never)
     func fillTilted<D: Detail>(
-        _ c: CharacteristicConstants, _ contour: TiltedContour, _ step: Double, _ range: ClosedRange<Double>,
-        _ most: Int, _ floor: Double, _ detail: D.Type
+        _ c: CharacteristicConstants, _ rule: TiltedContour.Rule, _ range: ClosedRange<Double>, _ most: Int,
+        _ limits: ClosedRange<Double>, _ detail: D.Type
     ) -> Int? {
         var j = Vector(0, 1, 2, 3)
+        let (step, floor) = (rule.step, limits.lowerBound)
+        var highest = Vector.zero
         for group in 0..<most {
-            let (s, slope) = contour.point(step * j)
+            let (s, slope) = rule.contour.point(step * j)
             let kernel = CharacteristicKernel(s, c)
             var weight = slope * kernel.inverseW
             weight = (step / .pi) * weight
             weight = ComplexVector.select(j .== .zero, 0.5 * weight, else: weight)
-            let value = weight * ComplexVector.exp(kernel.logarithm(c))
+            let value = weight * ComplexVector.exp(D.logarithm(s, kernel, c))
             let largest = unsafe store(group, s, value, kernel, c, detail)
             let rest = 1 - s.real
             let (low, high) = (rest * range.lowerBound, rest * range.upperBound)
-            let edge = VectorMath.exp(2 * VectorMath.select(low .> high, low, else: high))
+            let exponent = VectorMath.select(low .> high, low, else: high)
+            let edge = VectorMath.exp(2 * exponent)
+            let term = value.absoluteSquare * edge
+            highest = VectorMath.select(term .> highest, term, else: highest)
             // Gamma's integrand has s(1 − s) more.
             let scale = D.hasDerivatives ? 1 + kernel.w.absoluteSquare : Vector(repeating: 1)
             let left = largest * edge * scale
-            if left[2] < floor, left[3] < floor { return group + 1 }
+            if left[2] < floor, left[3] < floor, step * j[3] >= rule.last {
+                // Too large to be summed; or a product of what overflows and what underflows.
+                let ceiling = limits.upperBound * limits.upperBound
+                return highest.max() < ceiling && exponent[3] < 340 ? group + 1 : nil
+            }
             j += 4
         }
         return nil
@@ -185,17 +219,31 @@ enum WithGreeks: Detail {
         unsafe self[5, group] = products.3
         unsafe self[6, group] = products.4
         // Of the size of gamma's and v₀'s terms, so that it does not count for `largest`: equal nodes, equal prices.
-        if D.hasDecay { unsafe self[7, group] = value * kernel.logDecay(c) }
+        if D.hasDecay, !D.hasJumps { unsafe self[7, group] = value * kernel.logDecay(c) }
+        if D.hasJumps {
+            let jumps = JumpKernel(s, c.jumps)
+            let g = jumps.logGradient(s, c.jumps)
+            let products = (value * g.0, value * g.1, value * g.2)
+            unsafe self[7, group] = value * (kernel.logDecay(c) + jumps.logDecay(c.jumps))
+            unsafe self[8, group] = products.0
+            unsafe self[9, group] = products.1
+            unsafe self[10, group] = products.2
+            largest += products.0.absoluteSquare + products.1.absoluteSquare + products.2.absoluteSquare
+        }
         largest += products.0.absoluteSquare + products.1.absoluteSquare + products.2.absoluteSquare
         return largest + products.3.absoluteSquare + products.4.absoluteSquare
     }
 
     @inline(always)
-    func sums<P: Phase>(_ phase: P, groups: Int, _ order: SliceEngine.Order) -> Sums {
+    func sums<P: Phase>(_ phase: P, groups: Int, _ order: SliceEngine.Order, hasJumps: Bool) -> Sums {
         switch order {
-        case .price: unsafe priceSum(phase, groups)
-        case .gradient: unsafe gradientSums(phase, groups, greeks: false)
-        case .greeks: unsafe gradientSums(phase, groups, greeks: true)
+        case .price: return unsafe priceSum(phase, groups)
+        case .gradient where !hasJumps: return unsafe gradientSums(phase, groups, greeks: false)
+        case .greeks where !hasJumps: return unsafe gradientSums(phase, groups, greeks: true)
+        case .gradient, .greeks:
+            var sums = unsafe gradientSums(phase, groups, greeks: true)
+            sums.jumpGradient = unsafe jumpSums(phase, groups)
+            return sums
         }
     }
 
@@ -222,6 +270,20 @@ enum WithGreeks: Detail {
             priceB = priceB.plus(value.real, times: b.real).plus(-value.imaginary, times: b.imaginary)
         }
         return (Sums(price: priceA.total()), Sums(price: priceB.total()))
+    }
+
+    @inline(always)
+    private func jumpSums<P: Phase>(_ start: P, _ groups: Int) -> (Double, Double, Double) {
+        var phase = start
+        var (g0, g1, g2) = (Vector.zero, Vector.zero, Vector.zero)
+        for group in 0..<groups {
+            let f = unsafe phase.next(group, self[0, group])
+            let (a, b, c) = unsafe (self[8, group], self[9, group], self[10, group])
+            g0 += (a.real * f.real).plus(-a.imaginary, times: f.imaginary)
+            g1 += (b.real * f.real).plus(-b.imaginary, times: f.imaginary)
+            g2 += (c.real * f.real).plus(-c.imaginary, times: f.imaginary)
+        }
+        return (g0.total(), g1.total(), g2.total())
     }
 
     @inline(always)

@@ -49,7 +49,9 @@ public struct VolatilityGrid: ~Copyable, Sendable {
         engine.restart()
         let points = logMoneyness.count
         for (t, years) in tau.enumerated() {
-            try engine.evaluate(parameters, tau: years, strikes: strikes, accuracy: accuracy, order: .price) { k, value in
+            try engine.evaluate(
+                parameters, tau: years, strikes: strikes, accuracy: accuracy, order: .price
+            ) { k, value in
                 let place = t * points + k
                 let price = value.outOfTheMoney
                 // No volatility gives a price of zero: the answer is NaN.
