@@ -8,8 +8,8 @@ public import MarketData
 /// first order. A trial point that the pricer refuses counts as uphill: the step is shortened. Damping after Nielsen
 /// 1999 ("Damping parameter in Marquardt's method"). Deterministic: equal inputs give equal bits.
 public struct Calibrator: Sendable {
-    /// Inclusive, positive but for rho's. Wide: chains with smiles of a few days are fitted best with kappa at 15 to 150
-    /// and sigma at 5 to 40 (recorded Bitcoin and Ether), and a descent along a bound takes twice the steps.
+    /// Inclusive, positive but for rho's. Wide: chains with smiles of a few days are fitted best with kappa at 15 to
+    /// 150 and sigma at 5 to 60 (recorded Bitcoin and Ether), and a descent along a bound takes twice the steps.
     public struct Bounds: Sendable, Equatable {
         public var kappa = 0.01...300.0
         public var theta = 1e-4...4.0
