@@ -53,8 +53,8 @@ struct TiltedContour {
 
         /// The widest strip has the longest step unless its edge comes too near to the real axis.
         static let heston = [
-            Family(angle: .pi / 4, halfWidth: 0.7, highest: 5), Family(angle: 0.62, halfWidth: 0.55, highest: 20),
-            Family(angle: 0.5, halfWidth: 0.4, highest: 20), Family(angle: 0.4, halfWidth: 0.25, highest: 20),
+            Family(angle: .pi / 4, halfWidth: 0.7, highest: 5), Family(angle: 0.62, halfWidth: 0.55, highest: 10),
+            Family(angle: 0.5, halfWidth: 0.4, highest: 10), Family(angle: 0.4, halfWidth: 0.25, highest: 20),
         ]
         /// Within 45° of the vertical, where a jump's factor falls.
         static let bates = [0.32, 0.2, 0.1].map { Family(angle: 0.36, halfWidth: $0, highest: 20) }
@@ -149,7 +149,7 @@ struct TiltedContour {
     ) -> (logNorm: Double, last: Double)? {
         let outer = TiltedContour(side: side, family, sine: family.sines.outer, cosine: family.cosines.outer)
         let inner = TiltedContour(side: side, family, sine: family.sines.inner, cosine: family.cosines.inner)
-        var y = Vector(0, 0.5, 1, 1.5)
+        var y = Self.spacing * Vector(0, 1, 2, 3)
         var sum = Vector.zero
         var last = 0.0
         let highest = family.highest + (derivatives ? 4 : 0)
@@ -166,12 +166,15 @@ struct TiltedContour {
             }
             // |e^(−dτ)|² < 0.01.
             if a[3] < logTolerance, b[3] < logTolerance, decayA[3] < 0.01, decayB[3] < 0.01 {
-                return (log(3 * sum.total()), last)
+                return (log(6 * Self.spacing * sum.total()), last)
             }
-            y += 2
+            y += 4 * Self.spacing
         }
         return nil
     }
+
+    /// Of the coarse sum's points in y. At 0.7, a price in a million is off by more than its tolerance.
+    private static let spacing = 0.5
 
     /// ln |f| at four y, for the strike where it is largest, and |e^(−dτ)|².
     @inline(always)
