@@ -186,7 +186,7 @@ let package = Package(
             path: "benchmarks/storage", exclude: ["point_reads.py"], swiftSettings: strict),
         .executableTarget(
             name: "heston-bench", dependencies: ["Heston", "HestonInverse", "Kernels", "MarketData"], path: "benchmarks/heston",
-            exclude: ["compare.py", "network.py"], swiftSettings: strict),
+            exclude: ["compare.py", "network.py", "real.py"], swiftSettings: strict),
 
         // Tests.
         tests("ChildProcesses"),

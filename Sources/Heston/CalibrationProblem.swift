@@ -95,9 +95,35 @@ struct CalibrationProblem {
         }
     }
 
+    /// What residuals are made of.
+    enum Measure: Sendable {
+        /// Differences of implied volatility.
+        case volatilities
+        /// Of undiscounted prices as fractions of the forward.
+        case prices
+        /// Of such prices over the market's vega, or a tenth of that at the money where it is less: to first order of
+        /// volatilities, with less weight on the wings.
+        case pricesOverVega
+    }
+
     /// Half the weighted sum of squares at `parameters`, leaving residuals and Jacobian; `nil` where the pricer
     /// refuses.
-    mutating func evaluate(_ parameters: HestonParameters) -> Double? {
+    mutating func evaluate(_ parameters: HestonParameters, _ measure: Measure = .volatilities) -> Double? {
+        guard price(parameters) else { return nil }
+        if measure == .volatilities { invert() }
+        var cost = 0.0
+        for (position, target) in targets.enumerated() {
+            let (difference, scale) = residual(target, position, measure)
+            let residual = target.rootWeight * difference
+            residuals[position] = residual
+            for i in 0..<5 { jacobian[5 * position + i] *= target.rootWeight * scale }
+            cost += 0.5 * residual * residual
+        }
+        return cost.isFinite ? cost : nil
+    }
+
+    /// Leaves prices and, in place of the Jacobian, their gradients; false where the pricer refuses.
+    private mutating func price(_ parameters: HestonParameters) -> Bool {
         evaluations += 1
         engine.restart()
         for slice in slices {
@@ -115,20 +141,24 @@ struct CalibrationProblem {
                     jacobian[5 * position + 4] = g.4
                 }
             } catch {
-                return nil
+                return false
             }
         }
-        invert()
-        var cost = 0.0
-        for (position, target) in targets.enumerated() {
+        return true
+    }
+
+    /// Model − market, and what turns the price's derivatives into its own.
+    private func residual(_ target: Target, _ position: Int, _ measure: Measure) -> (Double, scale: Double) {
+        switch measure {
+        case .volatilities:
             let (difference, vega) = difference(target, position)
-            let scale = target.rootWeight / vega
-            let residual = target.rootWeight * difference
-            residuals[position] = residual
-            for i in 0..<5 { jacobian[5 * position + i] *= scale }
-            cost += 0.5 * residual * residual
+            return (difference, 1 / vega)
+        case .prices: return (prices[position] - target.price, 1)
+        case .pricesOverVega:
+            // At the money vega is √(τ/2π).
+            let scale = 1 / max(target.vega, 0.03989422804014327 / target.inverseRootTau)
+            return (scale * (prices[position] - target.price), scale)
         }
-        return cost.isFinite ? cost : nil
     }
 
     /// The total volatilities of `prices`.
@@ -185,8 +215,22 @@ struct CalibrationProblem {
         return (normal, gradient)
     }
 
+    /// A guess from the surface's own level, term structure and skew, then fixed points around it.
+    func startingPoints() -> [HestonParameters] {
+        let (short, long, skew) = outline()
+        let level = max(short, long).squareRoot()
+        func point(_ kappa: Double, _ sigma: Double, _ rho: Double) -> HestonParameters {
+            HestonParameters(kappa: kappa, theta: long, sigma: sigma, rho: rho, v0: short)
+        }
+        let rho = min(max(1.5 * skew / max(level, 0.05), -0.8), 0.8)
+        return [
+            point(2, 2 * level, rho), point(0.5, level, 0.5 * rho), point(6, 4 * level, rho),
+            point(1, 1, -0.6), point(4, 0.3, -0.3), point(2, 3, 0.2),
+        ]
+    }
+
     /// Variance at the money at both ends, and the slope of volatility in k around it.
-    func outline() -> (short: Double, long: Double, skew: Double) {
+    private func outline() -> (short: Double, long: Double, skew: Double) {
         func atTheMoney(_ slice: Slice) -> Double {
             let range = targets[slice.first..<(slice.first + slice.strikes.count)]
             let nearest = range.min { abs($0.k) < abs($1.k) }
@@ -210,7 +254,7 @@ struct CalibrationProblem {
     mutating func report(
         _ descent: Calibrator.Descent, start: Int, of quotes: [CalibrationQuote]
     ) throws(HestonError) -> Calibration {
-        guard evaluate(descent.parameters) != nil else { throw .calibrationFailed(starts: start + 1) }
+        guard let cost = evaluate(descent.parameters) else { throw .calibrationFailed(starts: start + 1) }
         var squares = 0.0
         var priceSquares = 0.0
         let n = Double(targets.count)
@@ -225,7 +269,7 @@ struct CalibrationProblem {
             answers[target.quote].difference = volatility - target.volatility
         }
         unfittedVolatilities(descent.parameters, quotes, &answers)
-        let (errors, condition) = uncertainty(descent)
+        let (errors, condition) = uncertainty(descent.parameters, cost: cost)
         return Calibration(
             parameters: descent.parameters, volatilityRootMeanSquare: (squares / n).squareRoot(),
             priceRootMeanSquare: (priceSquares / n).squareRoot(), iterations: descent.iterations,
@@ -262,8 +306,7 @@ struct CalibrationProblem {
         }
     }
 
-    private func uncertainty(_ descent: Calibrator.Descent) -> (errors: [Double]?, condition: Double) {
-        let p = descent.parameters
+    private func uncertainty(_ p: HestonParameters, cost: Double) -> (errors: [Double]?, condition: Double) {
         let scale = [p.kappa, p.theta, p.sigma, 1, p.v0]
         var identity = [Double](repeating: 0, count: 25)
         for i in 0..<5 { identity[i * 6] = scale[i] }
@@ -276,7 +319,7 @@ struct CalibrationProblem {
         guard targets.count > 5, let inverse = SmallMatrix.inversePositiveDefinite(normal, count: 5) else {
             return (nil, condition)
         }
-        let variance = 2 * descent.cost / Double(targets.count - 5)
+        let variance = 2 * cost / Double(targets.count - 5)
         return ((0..<5).map { scale[$0] * (variance * inverse[$0 * 6]).squareRoot() }, condition)
     }
 }

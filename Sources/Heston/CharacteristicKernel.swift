@@ -13,8 +13,10 @@ struct CharacteristicConstants {
     let tau: Double
     let sigma2: Double
     let kappaTheta: Double
+    /// `none` for Heston's model.
+    let jumps: Jumps
 
-    init(_ heston: HestonParameters, tau: Double) {
+    init(_ heston: HestonParameters, tau: Double, jumps: Jumps = .none) {
         kappa = heston.kappa
         theta = heston.theta
         sigma = heston.sigma
@@ -23,6 +25,7 @@ struct CharacteristicConstants {
         self.tau = tau
         sigma2 = heston.sigma * heston.sigma
         kappaTheta = heston.kappa * heston.theta
+        self.jumps = jumps
     }
 }
 
@@ -76,9 +79,20 @@ struct CharacteristicKernel {
         slope = -0.5 * (w * oneMinusE * inverseD * inverse)
     }
 
+    /// |e^(−dτ)|²: how much of its start the variance remembers.
+    @inline(always)
+    var decay: Vector { e.absoluteSquare }
+
     /// ln M(s).
     @inline(always)
     func logarithm(_ c: CharacteristicConstants) -> ComplexVector { c.kappaTheta * level + c.v0 * slope }
+
+    /// ∂ ln M/∂τ = κθ·D + v₀·D′. Riccati's equation for D, −w/2 − βD + σ²D²/2, is −½we/(1 + z)² when D's closed form is
+    /// put in: nothing cancels as D′ → 0 at long τ.
+    @inline(always)
+    func logDecay(_ c: CharacteristicConstants) -> ComplexVector {
+        c.kappaTheta * slope - (0.5 * c.v0) * (w * e * inverse * inverse)
+    }
 
     /// ∂ ln M by (kappa, theta, sigma, rho, v0).
     @inline(always)

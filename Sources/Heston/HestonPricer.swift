@@ -7,7 +7,7 @@ public import MarketData
 /// error is bounded before the integral is computed (see QuadratureRule.swift), plus rounding near 1e-15. Where the
 /// bound would need more nodes than allowed, the pricer throws. Gradient, delta and gamma come from the same nodes, on
 /// a tail bound raised by x².
-public struct HestonPricer: Sendable {
+public struct HestonPricer: EuropeanPricer {
     /// How exact, and how far to go for it.
     public struct Accuracy: Sendable, Equatable {
         /// Absolute error of a price in units of the discounted forward. In [1e-14, 1e-3].
@@ -47,45 +47,14 @@ public struct HestonPricer: Sendable {
         self.accuracy = accuracy
     }
 
-    /// The price of a call, in the quote currency.
-    public func call(strike: Double, tau: Double) throws(HestonError) -> Double {
-        try price(.init(kind: .call, strike: strike, tau: tau))
-    }
-
-    /// The price of a put, in the quote currency.
-    public func put(strike: Double, tau: Double) throws(HestonError) -> Double {
-        try price(.init(kind: .put, strike: strike, tau: tau))
-    }
-
-    public func price(_ contract: OptionContract) throws(HestonError) -> Double {
-        try values([contract], greeks: false)[0].price
-    }
-
-    /// The price with all its derivatives.
-    public func value(_ contract: OptionContract) throws(HestonError) -> OptionValue {
-        try values([contract], greeks: true)[0]
-    }
-
     /// Values in the order of `contracts`. Contracts of equal `tau` share their work, wherever they stand.
     ///
-    /// - Parameter greeks: fills delta, gamma and gradient too, at about twice the cost; otherwise they are zero.
+    /// - Parameter greeks: fills all the derivatives too, at about twice the cost; otherwise they are zero.
     /// - Throws: `invalidArgument` for strikes and maturities outside their domains, `accuracyNotReached`.
     public func values(_ contracts: [OptionContract], greeks: Bool) throws(HestonError) -> [OptionValue] {
         var pricer = try SurfacePricer(contracts, market, accuracy: accuracy)
         try pricer.evaluate(parameters, greeks ? .greeks : .prices)
         return pricer.values
-    }
-
-    /// Prices on a grid, `[strikes × tau]`, row-major in the strike.
-    public func prices(
-        _ kind: OptionQuote.Kind, strikes: [Double], tau: [Double]
-    ) throws(HestonError) -> [Double] {
-        var contracts: [OptionContract] = []
-        contracts.reserveCapacity(strikes.count * tau.count)
-        for strike in strikes {
-            for years in tau { contracts.append(.init(kind: kind, strike: strike, tau: years)) }
-        }
-        return try values(contracts, greeks: false).map(\.price)
     }
 
     /// The model's implied volatilities on a grid of k = ln(K/F(τ)); method `model`. Cells whose price carries no
@@ -135,37 +104,52 @@ public struct OptionValue: Sendable, Equatable {
     /// The price of the digital option of the same kind, strike and maturity, which pays 1 where this one ends in the
     /// money: e^(−rτ)·P(S > K) for a call.
     public var digital: Double
+    /// By calendar time at fixed spot and strike, per year: −∂price/∂τ, the rolling of rate and dividends included.
+    /// Negative for what decays. Exact to some 30/τ tolerances. (Not the long-run variance: that is `gradient.theta`.)
+    public var theta: Double
     /// By the five parameters. The derivative by v0 is the model's vega, per unit of variance.
     public var gradient: HestonGradient
+    /// By the parameters of Bates's jumps; zero under Heston.
+    public var jumpGradient: JumpGradient
 
-    public static let zero = OptionValue(price: 0, delta: 0, gamma: 0, digital: 0, gradient: .zero)
+    public static let zero = OptionValue(price: 0, delta: 0, gamma: 0, digital: 0, theta: 0, gradient: .zero)
 
-    public init(price: Double, delta: Double, gamma: Double, digital: Double, gradient: HestonGradient) {
+    public init(
+        price: Double, delta: Double, gamma: Double, digital: Double, theta: Double, gradient: HestonGradient,
+        jumpGradient: JumpGradient = .zero
+    ) {
         self.price = price
         self.delta = delta
         self.gamma = gamma
         self.digital = digital
+        self.theta = theta
         self.gradient = gradient
+        self.jumpGradient = jumpGradient
     }
 
     /// `ratio` is K/F; `carry` is S₀·e^(−qτ), the discounted forward; `discount` is e^(−rτ).
     @inline(always)
     init(
-        _ value: NormalisedValue, isCall: Bool, ratio: Double, carry: Double, discount: Double, spot: Double,
+        _ value: NormalisedValue, isCall: Bool, ratio: Double, carry: Double, discount: Double, market: Market,
         _ detail: SurfacePricer.Detail
     ) {
         // In the money by parity, exactly: the same number is added to one side as is taken from the other.
         let inTheMoney = isCall ? max(0, 1 - ratio) : max(0, ratio - 1)
         price = carry * (value.outOfTheMoney + inTheMoney)
-        (delta, gamma, digital, gradient) = (0, 0, 0, .zero)
+        (delta, gamma, digital, theta, gradient, jumpGradient) = (0, 0, 0, 0, .zero, .zero)
         guard detail != .prices else { return }
         let g = value.gradient
         gradient = .init(
             kappa: carry * g.0, theta: carry * g.1, sigma: carry * g.2, rho: carry * g.3, v0: carry * g.4)
+        let jumps = value.jumpGradient
+        jumpGradient = .init(lambda: carry * jumps.0, muJ: carry * jumps.1, deltaJ: carry * jumps.2)
         guard detail == .greeks else { return }
-        let discountedCarry = carry / spot
+        let discountedCarry = carry / market.spot
         delta = discountedCarry * (value.deltaMinusOne + (isCall ? 1 : 0))
-        gamma = discountedCarry / spot * value.spotGamma
+        gamma = discountedCarry / market.spot * value.spotGamma
         digital = discount * (isCall ? value.exceedance : 1 - value.exceedance)
+        // From S₀e^(−qτ)·(1 − m(ln(K/F), τ)) with ∂k/∂τ = q − r and m_k = K/F·P(S > K); puts by parity.
+        let exercise = carry * ratio * (isCall ? value.exceedance : value.exceedance - 1)
+        theta = market.dividendYield * price + carry * value.decay - (market.rate - market.dividendYield) * exercise
     }
 }

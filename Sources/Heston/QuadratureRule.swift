@@ -35,16 +35,21 @@ struct Reach: Equatable {
     }
 
     /// - Parameter logTolerance: ln of the tolerated V.
-    init(_ heston: HestonParameters, tau: Double, logTolerance: Double, hint: inout Hint) {
+    /// - Parameter derivatives: the same for the derivatives by the jumps' parameters.
+    init(
+        _ heston: HestonParameters, _ jumps: Jumps, tau: Double, logTolerance: Double, derivatives: Bool,
+        hint: inout Hint
+    ) {
         // For a normal density the best s is √(2·ln(1/ε)/w).
-        let guess = (-2 * logTolerance / heston.expectedTotalVariance(tau: tau)).squareRoot()
-        right = Self.length(1, guess, heston, tau, logTolerance, &hint.right)
-        left = Self.length(-1, guess, heston, tau, logTolerance, &hint.left)
+        let variance = heston.expectedTotalVariance(tau: tau) + jumps.variance
+        let guess = (-2 * logTolerance / variance).squareRoot()
+        right = Self.length(1, guess, heston, jumps, tau, logTolerance, derivatives, &hint.right)
+        left = Self.length(-1, guess, heston, jumps, tau, logTolerance, derivatives, &hint.left)
     }
 
     private static func length(
-        _ side: Double, _ guess: Double, _ heston: HestonParameters, _ tau: Double, _ logTolerance: Double,
-        _ hint: inout Double
+        _ side: Double, _ guess: Double, _ heston: HestonParameters, _ jumps: Jumps, _ tau: Double,
+        _ logTolerance: Double, _ derivatives: Bool, _ hint: inout Double
     ) -> Double {
         let half = Vector(repeating: 0.5)
         var shortest = Double.infinity
@@ -54,7 +59,8 @@ struct Reach: Equatable {
             let factors = center * Vector(1.3, 1.05, 0.8, 0.55)
             let trial = guess * factors
             let s = VectorMath.select(trial .< half, half, else: trial)
-            let moment = logMoment(half + side * s, heston, tau: tau)
+            var moment = logMoment(half + side * s, heston, tau: tau)
+            if !jumps.areNone { moment += jumps.logMoment(half + side * s, derivatives: derivatives) }
             // ln c(s) ≤ −ln(s + ½) − (s − ½)/(s + ½). ln 4: two sides, and the rest of the geometric series, below the
             // first term for sL > ln 2.
             let constant = VectorMath.log(s + half) + (s - half) / (s + half)
@@ -99,7 +105,7 @@ struct Reach: Equatable {
             let ratio = (plus - minus + minus * oneMinusE) * inverse
             let isPositive = ratio .> .zero
             let logRatio = VectorMath.log(
-                onePlus: -minus * oneMinusE * inverse, where: (ratio - one).magnitudes .< Vector(repeating: 0.5),
+                onePlus: minus * oneMinusE * inverse, where: (ratio - one).magnitudes .< Vector(repeating: 0.5),
                 else: VectorMath.select(isPositive, ratio, else: one))
             level = minus * tau - 2 * logRatio
             slope = product * oneMinusE * inverse / ratio

@@ -12,6 +12,10 @@ struct NormalisedValue {
     var spotGamma: Double
     /// P(S_τ > K) under the pricing measure.
     var exceedance: Double
+    /// ∂m/∂τ at fixed k, per year: the decay of calls and puts before carry. Negative but for rounding.
+    var decay: Double
+    /// By λ, μ and δ of the jumps.
+    var jumpGradient: (Double, Double, Double)
 }
 
 /// The strikes of one maturity: k = ln(K/F), and K/F.
@@ -44,12 +48,13 @@ struct SliceEngine {
     enum Order: Equatable { case price, gradient, greeks }
 
     /// Planes of `stride` numbers, real and imaginary parts by turns: s, M times the weights, then the same of its five
-    /// derivatives.
+    /// derivatives and of that by time; with jumps, of three more.
     private var planes: [Double] = []
     private var stride = 0
     private var hint = Reach.Hint()
 
-    private static let planeCount = 14
+    private static let planeCount = 16
+    private static let planeCountWithJumps = 22
     /// With more nodes than this on the vertical line, the tilted contour is cheaper.
     private static let verticalLimit = 160.0
 
@@ -60,8 +65,8 @@ struct SliceEngine {
 
     /// Answers for each of `strikes`, in any order, through `receive(index, value)`.
     mutating func evaluate(
-        _ heston: HestonParameters, tau: Double, strikes: Strikes, accuracy: HestonPricer.Accuracy, order: Order,
-        receive: (Int, NormalisedValue) -> Void
+        _ heston: HestonParameters, jumps: Jumps = .none, tau: Double, strikes: Strikes,
+        accuracy: HestonPricer.Accuracy, order: Order, receive: (Int, NormalisedValue) -> Void
     ) throws(HestonError) {
         guard strikes.count > 0 else { return }
         let derivatives = order != .price
@@ -71,8 +76,8 @@ struct SliceEngine {
         let logTolerance = log(0.5 * accuracy.tolerance) - 0.5 * widest
         // Where a price is ε, its derivative by v₀ is at most about ln(1/ε)·ε/v₀.
         let reach = Reach(
-            heston, tau: tau, logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance,
-            hint: &hint)
+            heston, jumps, tau: tau, logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance,
+            derivatives: derivatives, hint: &hint)
         var (low, high) = (Double.infinity, -Double.infinity)
         for k in strikes.logMoneyness where k <= reach.right && k >= -reach.left {
             low = min(low, k)
@@ -84,7 +89,7 @@ struct SliceEngine {
         guard low <= high else { return }
         let rule = QuadratureRule(
             heston, tau: tau, range: low...high, reach: reach, logTolerance: logTolerance, derivatives: derivatives)
-        let constants = CharacteristicConstants(heston, tau: tau)
+        let constants = CharacteristicConstants(heston, tau: tau, jumps: jumps)
         if rule.count > Self.verticalLimit,
             tilted(constants, strikes, low...high, accuracy, order, logTolerance: logTolerance, receive: receive)
         {
@@ -103,7 +108,7 @@ struct SliceEngine {
     private static func worthless(_ k: Double) -> NormalisedValue {
         NormalisedValue(
             outOfTheMoney: 0, gradient: (0, 0, 0, 0, 0), deltaMinusOne: k > 0 ? -1 : 0, spotGamma: 0,
-            exceedance: k > 0 ? 0 : 1)
+            exceedance: k > 0 ? 0 : 1, decay: 0, jumpGradient: (0, 0, 0))
     }
 
     // MARK: The vertical line
@@ -115,44 +120,47 @@ struct SliceEngine {
     ) -> Bool {
         let nodeCount = Int(rule.count)
         let groups = (nodeCount + 3) / 4
-        reserve(4 * groups)
-        let (stride, step) = (self.stride, rule.step)
-        var isSound = true
+        reserve(4 * groups, c.jumps)
+        let (stride, step, hasJumps) = (self.stride, rule.step, !c.jumps.areNone)
         // The aliases of e^(−|y|/2): Σ_{n≠0} e^(−|k + nL|/2) = 2cosh(k/2)/(e^(L/2) − 1).
         let tail = 1 / expm1(.pi / step)
-        unsafe planes.withUnsafeMutableBytes { bytes in
+        return unsafe planes.withUnsafeMutableBytes { bytes in
             let planes = unsafe Planes(bytes.baseAddress!, stride: stride)
-            if order == .price {
-                unsafe planes.fillVertical(c, step: step, count: nodeCount, PriceOnly.self)
-            } else {
-                unsafe planes.fillVertical(c, step: step, count: nodeCount, WithDerivatives.self)
+            switch (order, c.jumps.areNone) {
+            case (.price, true): unsafe planes.fillVertical(c, step: step, count: nodeCount, PriceOnly.self)
+            case (.gradient, true): unsafe planes.fillVertical(c, step: step, count: nodeCount, WithDerivatives.self)
+            case (.greeks, true): unsafe planes.fillVertical(c, step: step, count: nodeCount, WithGreeks.self)
+            case (.price, false): unsafe planes.fillVertical(c, step: step, count: nodeCount, JumpPrice.self)
+            case (_, false): unsafe planes.fillVertical(c, step: step, count: nodeCount, JumpGreeks.self)
             }
             func phase(_ index: Int) -> Rotation {
                 Rotation(angle: step * strikes.logMoneyness[index], scale: strikes.ratio[index].squareRoot())
             }
-            func answer(_ index: Int, _ raw: Sums) {
+            func answer(_ index: Int, _ raw: Sums) -> Bool {
                 var sums = raw
                 sums.price -= tail * (strikes.ratio[index] + 1)
                 sums.delta += tail
-                isSound = isSound && sums.isFinite
                 receive(index, sums.value(strikes.logMoneyness[index], strikes.ratio[index]))
+                return sums.isFinite
             }
+            var isSound = true
             var index = 0
             while index < strikes.count {
                 defer { index += 1 }
                 guard range.contains(strikes.logMoneyness[index]) else { continue }
                 guard order == .price, index + 1 < strikes.count, range.contains(strikes.logMoneyness[index + 1]) else {
-                    answer(index, unsafe planes.sums(phase(index), groups: groups, order))
+                    let sums = unsafe planes.sums(phase(index), groups: groups, order, hasJumps: hasJumps)
+                    isSound = answer(index, sums) && isSound
                     continue
                 }
                 // Two strikes share each node's way from memory.
                 let (first, second) = unsafe planes.priceSums(phase(index), phase(index + 1), groups)
-                answer(index, first)
+                isSound = answer(index, first) && isSound
                 index += 1
-                answer(index, second)
+                isSound = answer(index, second) && isSound
             }
+            return isSound
         }
-        return isSound
     }
 
     // MARK: The tilted contour
@@ -164,7 +172,7 @@ struct SliceEngine {
         receive: (Int, NormalisedValue) -> Void
     ) -> Bool {
         var isSound = true
-        let shift = c.rho / c.sigma * (c.v0 + c.kappaTheta * c.tau)
+        let shift = c.rho / c.sigma * (c.v0 + c.kappaTheta * c.tau) + c.jumps.count * c.jumps.meanJump
         for side in [1.0, -1.0] {
             var (low, high) = (Double.infinity, -Double.infinity)
             for k in strikes.logMoneyness where range.contains(k) && (k + shift >= 0) == (side > 0) {
@@ -176,15 +184,15 @@ struct SliceEngine {
                 let rule = TiltedContour.rule(
                     c, side: side, range: low...high, logTolerance: logTolerance, derivatives: order != .price),
                 let groups = fill(
-                    c, rule.contour, rule.step, low...high, order,
-                    logTolerance: logTolerance, maximumNodes: accuracy.maximumNodes)
+                    c, rule, low...high, order,
+                    accuracy, logTolerance: logTolerance)
             else { return false }
             let stride = self.stride
             unsafe planes.withUnsafeMutableBytes { bytes in
                 let planes = unsafe Planes(bytes.baseAddress!, stride: stride)
                 for (index, k) in strikes.logMoneyness.enumerated()
                 where range.contains(k) && (k + shift >= 0) == (side > 0) {
-                    let sums = unsafe planes.sums(Exponential(k: k), groups: groups, order)
+                    let sums = unsafe planes.sums(Exponential(k: k), groups: groups, order, hasJumps: !c.jumps.areNone)
                     isSound = isSound && sums.isFinite
                     receive(index, sums.value(k, strikes.ratio[index]))
                 }
@@ -195,262 +203,34 @@ struct SliceEngine {
 
     /// Fills the planes until nothing is left to add; the groups of four nodes, or `nil` where that takes too many.
     private mutating func fill(
-        _ c: CharacteristicConstants, _ contour: TiltedContour, _ step: Double, _ range: ClosedRange<Double>,
-        _ order: Order, logTolerance: Double, maximumNodes: Int
+        _ c: CharacteristicConstants, _ rule: TiltedContour.Rule, _ range: ClosedRange<Double>,
+        _ order: Order, _ accuracy: HestonPricer.Accuracy, logTolerance: Double
     ) -> Int? {
-        let most = min(Double(maximumNodes), (TiltedContour.farthest / step).rounded(.up))
+        let most = min(Double(accuracy.maximumNodes), (TiltedContour.farthest / rule.step).rounded(.up))
         let mostGroups = Int((most / 4).rounded(.up))
-        reserve(4 * mostGroups)
+        reserve(4 * mostGroups, c.jumps)
         let stride = self.stride
         // The terms fall faster than a geometric series: a hundredth is the room for it.
         let floor = exp(2 * (logTolerance - 4.6))
+        // Terms are rounded at 1e-15 to 1e-14 of themselves.
+        let ceiling = max(1, 1e13 * accuracy.tolerance)
         return unsafe planes.withUnsafeMutableBytes { bytes -> Int? in
             let planes = unsafe Planes(bytes.baseAddress!, stride: stride)
-            return switch order {
-            case .price: unsafe planes.fillTilted(c, contour, step, range, mostGroups, floor, PriceOnly.self)
-            default: unsafe planes.fillTilted(c, contour, step, range, mostGroups, floor, WithDerivatives.self)
+            return switch (order, c.jumps.areNone) {
+            case (.price, true): unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, PriceOnly.self)
+            case (.gradient, true):
+                unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, WithDerivatives.self)
+            case (.greeks, true): unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, WithGreeks.self)
+            case (.price, false): unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, JumpPrice.self)
+            case (_, false): unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, JumpGreeks.self)
             }
         }
     }
 
-    private mutating func reserve(_ nodes: Int) {
-        guard nodes > stride else { return }
-        stride = max(256, (nodes + nodes / 2) / 4 * 4)
-        planes = [Double](repeating: 0, count: Self.planeCount * stride)
-    }
-}
-
-// MARK: Sums over the nodes
-
-/// Σ over the nodes of Re[P], P = M(s)·weight·e^((1−s)k), and of what is made from it.
-private struct Sums {
-    /// m.
-    var price = 0.0
-    /// m_k − m.
-    var delta = 0.0
-    /// m_k − m_kk.
-    var gamma = 0.0
-    /// ∂m.
-    var gradient = (0.0, 0.0, 0.0, 0.0, 0.0)
-
-    /// Clipping at 0 would make a price of what is no number.
-    @inline(always)
-    var isFinite: Bool {
-        let derivatives = gradient.0 + gradient.1 + gradient.2 + gradient.3 + gradient.4
-        return (price + delta + gamma + derivatives).isFinite
-    }
-
-    @inline(always)
-    func value(_ k: Double, _ ratio: Double) -> NormalisedValue {
-        NormalisedValue(
-            outOfTheMoney: max(0, (k >= 0 ? 1 : ratio) - price),
-            gradient: (-gradient.0, -gradient.1, -gradient.2, -gradient.3, -gradient.4), deltaMinusOne: delta,
-            // −∂c/∂(K/F) of the call c = 1 − m.
-            spotGamma: max(0, gamma), exceedance: min(max(0, (delta + price) / ratio), 1))
-    }
-}
-
-/// e^((1−s)k) at the nodes, four at a time.
-private protocol Phase {
-    mutating func next(_ group: Int, _ s: ComplexVector) -> ComplexVector
-}
-
-/// On the vertical line: e^(k/2)·e^(−ixk), turned by a fixed angle; set anew every 64 groups against drift.
-private struct Rotation: Phase {
-    private var current: ComplexVector
-    private let turn: ComplexVector
-    private let angle: Double
-    private let scale: Double
-
-    @inline(always)
-    init(angle: Double, scale: Double) {
-        self.angle = angle
-        self.scale = scale
-        let (sine, cosine) = VectorMath.sincos(angle * Vector(0, 1, 2, 3))
-        current = .init(scale * cosine, -scale * sine)
-        // By twice the angle of the third lane.
-        turn = .init(
-            .init(repeating: 1 - 2 * sine[2] * sine[2]), .init(repeating: -2 * sine[2] * cosine[2]))
-    }
-
-    @inline(always)
-    mutating func next(_ group: Int, _ s: ComplexVector) -> ComplexVector {
-        if group & 63 == 0, group > 0 {
-            let (sine, cosine) = VectorMath.sincos(angle * (Vector(0, 1, 2, 3) + Double(4 * group)))
-            current = .init(scale * cosine, -scale * sine)
-        }
-        defer { current = current * turn }
-        return current
-    }
-}
-
-/// On a tilted contour.
-private struct Exponential: Phase {
-    let k: Double
-
-    @inline(always)
-    func next(_ group: Int, _ s: ComplexVector) -> ComplexVector {
-        ComplexVector.exp(.init(k * (1 - s.real), -k * s.imaginary))
-    }
-}
-
-/// Whether derivatives are computed: a type, so that the loops have no branch for it.
-private protocol Detail { static var hasDerivatives: Bool { get } }
-private enum PriceOnly: Detail { static var hasDerivatives: Bool { false } }
-private enum WithDerivatives: Detail { static var hasDerivatives: Bool { true } }
-
-/// The engine's buffer, seen as vectors.
-@unsafe private struct Planes {
-    let base: UnsafeMutableRawPointer
-    let stride: Int
-
-    init(_ base: UnsafeMutableRawPointer, stride: Int) {
-        unsafe self.base = unsafe base
-        unsafe self.stride = stride
-    }
-
-    @inline(always)
-    subscript(_ plane: Int, _ group: Int) -> ComplexVector {
-        get {
-            let real = unsafe base + (2 &* plane &* stride &+ 4 &* group) &* 8
-            return unsafe .init(
-                real.loadUnaligned(as: Vector.self), (real + 8 &* stride).loadUnaligned(as: Vector.self))
-        }
-        nonmutating set {
-            let real = unsafe base + (2 &* plane &* stride &+ 4 &* group) &* 8
-            unsafe real.storeBytes(of: newValue.real, as: Vector.self)
-            unsafe (real + 8 &* stride).storeBytes(of: newValue.imaginary, as: Vector.self)
-        }
-    }
-
-    /// The nodes j·step of the vertical line; those from `count` to the end of its group have no weight.
-    @inline(never)
-    func fillVertical<D: Detail>(_ c: CharacteristicConstants, step: Double, count: Int, _ detail: D.Type) {
-        let half = Vector(repeating: 0.5)
-        let end = Vector(repeating: Double(count))
-        var j = Vector(0, 1, 2, 3)
-        for group in 0..<(count + 3) / 4 {
-            let s = ComplexVector(half, step * j)
-            let kernel = CharacteristicKernel(s, c)
-            var weight = (step / .pi) * kernel.inverseW.real
-            weight = VectorMath.select(j .== .zero, 0.5 * weight, else: weight)
-            weight = VectorMath.select(j .< end, weight, else: .zero)
-            let value = ComplexVector.exp(kernel.logarithm(c))
-            unsafe store(group, s, .init(weight * value.real, weight * value.imaginary), kernel, c, detail)
-            j += 4
-        }
-    }
-
-    /// The nodes j·step of a tilted contour until what they add falls below √`floor`; the groups filled, or `nil` where
-    /// `most` are too few.
-    @inline(never)
-    func fillTilted<D: Detail>(
-        _ c: CharacteristicConstants, _ contour: TiltedContour, _ step: Double, _ range: ClosedRange<Double>,
-        _ most: Int, _ floor: Double, _ detail: D.Type
-    ) -> Int? {
-        var j = Vector(0, 1, 2, 3)
-        for group in 0..<most {
-            let (s, slope) = contour.point(step * j)
-            let kernel = CharacteristicKernel(s, c)
-            var weight = slope * kernel.inverseW
-            weight = (step / .pi) * weight
-            weight = ComplexVector.select(j .== .zero, 0.5 * weight, else: weight)
-            let value = weight * ComplexVector.exp(kernel.logarithm(c))
-            let largest = unsafe store(group, s, value, kernel, c, detail)
-            let rest = 1 - s.real
-            let (low, high) = (rest * range.lowerBound, rest * range.upperBound)
-            let edge = VectorMath.exp(2 * VectorMath.select(low .> high, low, else: high))
-            // Gamma's integrand has s(1 − s) more.
-            let scale = D.hasDerivatives ? 1 + kernel.w.absoluteSquare : Vector(repeating: 1)
-            let left = largest * edge * scale
-            if left[2] < floor, left[3] < floor { return group + 1 }
-            j += 4
-        }
-        return nil
-    }
-
-    /// Keeps a group's nodes; |·|² summed over value and derivatives.
-    @inline(always) @discardableResult
-    func store<D: Detail>(
-        _ group: Int, _ s: ComplexVector, _ value: ComplexVector, _ kernel: CharacteristicKernel,
-        _ c: CharacteristicConstants, _ detail: D.Type
-    ) -> Vector {
-        unsafe self[0, group] = s
-        unsafe self[1, group] = value
-        var largest = value.absoluteSquare
-        guard D.hasDerivatives else { return largest }
-        let g = kernel.logGradient(s, c)
-        let products = (value * g.0, value * g.1, value * g.2, value * g.3, value * g.4)
-        unsafe self[2, group] = products.0
-        unsafe self[3, group] = products.1
-        unsafe self[4, group] = products.2
-        unsafe self[5, group] = products.3
-        unsafe self[6, group] = products.4
-        largest += products.0.absoluteSquare + products.1.absoluteSquare + products.2.absoluteSquare
-        return largest + products.3.absoluteSquare + products.4.absoluteSquare
-    }
-
-    @inline(always)
-    func sums<P: Phase>(_ phase: P, groups: Int, _ order: SliceEngine.Order) -> Sums {
-        switch order {
-        case .price: unsafe priceSum(phase, groups)
-        case .gradient: unsafe gradientSums(phase, groups, greeks: false)
-        case .greeks: unsafe gradientSums(phase, groups, greeks: true)
-        }
-    }
-
-    @inline(always)
-    private func priceSum<P: Phase>(_ start: P, _ groups: Int) -> Sums {
-        var phase = start
-        var price = Vector.zero
-        for group in 0..<groups {
-            let value = unsafe self[1, group]
-            let f = unsafe phase.next(group, self[0, group])
-            price += (value.real * f.real).plus(-value.imaginary, times: f.imaginary)
-        }
-        return Sums(price: price.total())
-    }
-
-    @inline(always)
-    func priceSums<P: Phase>(_ startA: P, _ startB: P, _ groups: Int) -> (Sums, Sums) {
-        var (phaseA, phaseB) = (startA, startB)
-        var (priceA, priceB) = (Vector.zero, Vector.zero)
-        for group in 0..<groups {
-            let value = unsafe self[1, group]
-            let (a, b) = unsafe (phaseA.next(group, self[0, group]), phaseB.next(group, self[0, group]))
-            priceA = priceA.plus(value.real, times: a.real).plus(-value.imaginary, times: a.imaginary)
-            priceB = priceB.plus(value.real, times: b.real).plus(-value.imaginary, times: b.imaginary)
-        }
-        return (Sums(price: priceA.total()), Sums(price: priceB.total()))
-    }
-
-    @inline(always)
-    private func gradientSums<P: Phase>(_ start: P, _ groups: Int, greeks: Bool) -> Sums {
-        var phase = start
-        var (price, delta, gamma) = (Vector.zero, Vector.zero, Vector.zero)
-        var (g0, g1, g2, g3, g4) = (Vector.zero, Vector.zero, Vector.zero, Vector.zero, Vector.zero)
-        for group in 0..<groups {
-            let s = unsafe self[0, group]
-            let f = phase.next(group, s)
-            @inline(always) func real(_ a: ComplexVector) -> Vector {
-                (a.real * f.real).plus(-a.imaginary, times: f.imaginary)
-            }
-            let value = unsafe self[1, group]
-            price += real(value)
-            g0 += real(unsafe self[2, group])
-            g1 += real(unsafe self[3, group])
-            g2 += real(unsafe self[4, group])
-            g3 += real(unsafe self[5, group])
-            g4 += real(unsafe self[6, group])
-            if greeks {
-                let p = value * f
-                let w = s - s * s
-                delta -= (s.real * p.real).plus(-s.imaginary, times: p.imaginary)
-                gamma += (w.real * p.real).plus(-w.imaginary, times: p.imaginary)
-            }
-        }
-        return Sums(
-            price: price.total(), delta: delta.total(), gamma: gamma.total(),
-            gradient: (g0.total(), g1.total(), g2.total(), g3.total(), g4.total()))
+    private mutating func reserve(_ nodes: Int, _ jumps: Jumps) {
+        let count = jumps.areNone ? Self.planeCount : Self.planeCountWithJumps
+        guard nodes > stride || planes.count < count * stride else { return }
+        if nodes > stride { stride = max(256, (nodes + nodes / 2) / 4 * 4) }
+        planes = [Double](repeating: 0, count: count * stride)
     }
 }

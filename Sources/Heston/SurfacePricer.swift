@@ -7,9 +7,9 @@ public struct SurfacePricer: ~Copyable, Sendable {
     /// What `evaluate` computes beside the prices.
     public enum Detail: Sendable {
         case prices
-        /// The derivatives by the five parameters too.
+        /// The derivatives by the model's parameters too.
         case gradients
-        /// Delta, gamma and digitals as well.
+        /// Delta, gamma, theta and digitals as well.
         case greeks
     }
 
@@ -68,15 +68,28 @@ public struct SurfacePricer: ~Copyable, Sendable {
     ///   partly old.
     public mutating func evaluate(_ parameters: HestonParameters, _ detail: Detail) throws(HestonError) {
         try parameters.validate()
+        try evaluate(parameters, detail) { _ in .none }
+    }
+
+    /// The same under Bates's model.
+    public mutating func evaluate(_ parameters: BatesParameters, _ detail: Detail) throws(HestonError) {
+        try parameters.validate()
+        try evaluate(parameters.heston, detail) { Jumps(parameters, tau: $0) }
+    }
+
+    private mutating func evaluate(
+        _ parameters: HestonParameters, _ detail: Detail, jumps: (Double) -> Jumps
+    ) throws(HestonError) {
         engine.restart()
         for slice in slices {
             try engine.evaluate(
-                parameters, tau: slice.tau, strikes: slice.strikes, accuracy: accuracy, order: detail.order
+                parameters, jumps: jumps(slice.tau), tau: slice.tau, strikes: slice.strikes, accuracy: accuracy,
+                order: detail.order
             ) { index, value in
                 let place = slice.places[index]
                 values[place] = OptionValue(
                     value, isCall: contracts[place].kind == .call, ratio: slice.strikes.ratio[index],
-                    carry: slice.carry, discount: slice.discount, spot: market.spot, detail)
+                    carry: slice.carry, discount: slice.discount, market: market, detail)
             }
         }
     }

@@ -11,7 +11,8 @@ internal import Kernels
 //
 // for any δ for which f is analytic in |Im y| ≤ δ: the lines y ± iδ are contours of the same family with ω ± δ, and M's
 // singularities all lie on the real axis outside (0, 1), which the whole family crosses in [0.1, 0.9]. N± are computed
-// by summing |f| along the two lines; h follows from the bound.
+// by summing |f| along the two lines; h follows from the bound. The sum is coarse, and what could hide from it makes it
+// give the strip up: high peaks on an edge, and terms so large in the middle that their rounding counts.
 //
 // Which side. As |s| → ∞, ln M ~ −C·(√(1−ρ²)·|Im s| + ρ·Re s), C = (v₀ + κθτ)/σ: together with e^(−sk), the integrand
 // falls along Re s like e^(−(k + ρC)·Re s). So the tilt goes right where k + ρC ≥ 0, and left elsewhere.
@@ -24,17 +25,48 @@ struct TiltedContour {
     private let sine: Double
     private let cosine: Double
 
-    static let angle = Double.pi / 4
+    /// Contours between two angles from the vertical that are analytic together.
+    struct Family {
+        /// δ.
+        let halfWidth: Double
+        /// ln of the largest term that an edge may have: higher ones are peaks beside M's singularities on the real
+        /// axis, too narrow for the coarse sum where the edge comes near.
+        let highest: Double
+        /// b, and Re s at the axis less what a contour's own angle makes of it, for a tilt to the right.
+        fileprivate let radius: Double
+        fileprivate let first: Double
+        /// Of the angles ω + δ, ω, ω − δ.
+        fileprivate let sines: (outer: Double, middle: Double, inner: Double)
+        fileprivate let cosines: (outer: Double, middle: Double, inner: Double)
+        fileprivate let cosineOfHalfWidth: Double
 
-    /// The contour at the family's middle angle, or at its edge (`offset` ±halfWidth).
-    init(side: Double, halfWidth: Double, offset: Double = 0) {
+        private init(angle: Double, halfWidth: Double, highest: Double) {
+            self.halfWidth = halfWidth
+            self.highest = highest
+            // The family crosses the real axis at centre ± b·sin(ω ∓ δ): b and the centre put that in [0.1, 0.9].
+            radius = 0.8 / (2 * cos(angle) * sin(halfWidth))
+            first = 0.1 - radius * sin(angle - halfWidth)
+            sines = (sin(angle + halfWidth), sin(angle), sin(angle - halfWidth))
+            cosines = (cos(angle + halfWidth), cos(angle), cos(angle - halfWidth))
+            cosineOfHalfWidth = cos(halfWidth)
+        }
+
+        /// The widest strip has the longest step unless its edge comes too near to the real axis.
+        static let heston = [
+            Family(angle: .pi / 4, halfWidth: 0.7, highest: 5), Family(angle: 0.62, halfWidth: 0.55, highest: 10),
+            Family(angle: 0.5, halfWidth: 0.4, highest: 10), Family(angle: 0.4, halfWidth: 0.25, highest: 20),
+        ]
+        /// Within 45° of the vertical, where a jump's factor falls.
+        static let bates = [0.32, 0.2, 0.1].map { Family(angle: 0.36, halfWidth: $0, highest: 20) }
+    }
+
+    /// The family's contour to one side with one of its sines and cosines.
+    private init(side: Double, _ family: Family, sine: Double, cosine: Double) {
         self.side = side
-        // The family crosses the real axis at centre ± b·sin(ω ∓ δ): b and the centre put that in [0.1, 0.9].
-        radius = 0.8 / (2 * cos(Self.angle) * sin(halfWidth))
-        let first = 0.1 - radius * sin(Self.angle - halfWidth)
-        center = side > 0 ? first : 1 - first
-        sine = sin(Self.angle + offset)
-        cosine = cos(Self.angle + offset)
+        self.sine = sine
+        self.cosine = cosine
+        radius = family.radius
+        center = side > 0 ? family.first : 1 - family.first
     }
 
     /// s and ds/dy/i at four y ≥ 0.
@@ -50,68 +82,148 @@ struct TiltedContour {
         )
     }
 
+    /// The largest ln |φ| of a jump's φ(s) = e^(μs + δ²s²/2) from each of four y on; ∞ where it grows without end.
+    @inline(always)
+    func largestJump(_ y: Vector, _ jumps: Jumps) -> Vector {
+        // With C = cosh y: Re s = a + pC, (Im s)² = q²(C² − 1), and ln |φ| is a parabola in C.
+        let p = side * radius * sine
+        let q2 = radius * radius * cosine * cosine
+        let constant = jumps.mean * center + jumps.halfVariance * (center * center + q2)
+        let linear = p * (jumps.mean + 2 * jumps.halfVariance * center)
+        let square = jumps.halfVariance * (p * p - q2)
+        let growth = VectorMath.exp(y)
+        let here = 0.5 * (growth + 1 / growth)
+        guard square < 0 || linear <= 0 else { return .init(repeating: .infinity) }
+        let top = Vector(repeating: square < 0 ? -0.5 * linear / square : 1)
+        let best = VectorMath.select(top .> here, top, else: here)
+        return constant + best * (linear + square * best)
+    }
+
     /// Beyond, the rule is not better than refusing: e^y would leave the range of |s| that M can be evaluated for.
     static let farthest = 22.0
 
-    /// Half-width δ and step h for `logTolerance` (ln of the tolerated error of m); `nil` where no δ bounds it.
+    /// How a sum along a contour is taken.
+    struct Rule {
+        var contour: TiltedContour
+        /// h.
+        var step: Double
+        /// No term beyond this y matters; before, they may fall and rise again.
+        var last: Double
+    }
+
+    /// The rule for `logTolerance` (ln of the tolerated error of m); `nil` where no strip bounds it.
     static func rule(
         _ c: CharacteristicConstants, side: Double, range: ClosedRange<Double>, logTolerance: Double,
         derivatives: Bool
-    ) -> (contour: TiltedContour, step: Double)? {
-        var best: (contour: TiltedContour, step: Double)?
-        for halfWidth in [0.7, 0.5, 0.3] {
-            var norm = 0.0
-            for offset in [halfWidth, -halfWidth] {
-                let edge = TiltedContour(side: side, halfWidth: halfWidth, offset: offset)
-                norm += edge.norm(c, range: range, logTolerance: logTolerance, derivatives: derivatives)
+    ) -> Rule? {
+        var best: Rule?
+        var logFactor = 0.0
+        for family in c.jumps.areNone ? Family.heston : Family.bates {
+            guard
+                let (logNorm, last) = bound(
+                    c, side, family, range: range, logTolerance: logTolerance, derivatives: derivatives)
+            else { continue }
+            let contour = TiltedContour(
+                side: side, family, sine: family.sines.middle, cosine: family.cosines.middle)
+            if derivatives, logFactor == 0 { logFactor = contour.logGradientFactor(last, c) }
+            let digits = max(1, logNorm + logFactor - log(.pi) - logTolerance)
+            let step = 2 * .pi * family.halfWidth / digits
+            if step > (best?.step ?? 0) {
+                best = Rule(contour: contour, step: step, last: last)
             }
-            guard norm.isFinite else { continue }
-            let digits = max(1, log(norm / .pi) - logTolerance)
-            let step = 2 * .pi * halfWidth / digits
-            if step > (best?.step ?? 0) { best = (TiltedContour(side: side, halfWidth: halfWidth), step) }
-            // The widest strip has the longest step unless its edges come too near to a singularity.
-            if log(norm) < 0.25 * -logTolerance { break }
+            // A strip of four fifths of the width has no longer step, even where its norm is e.
+            if digits < 1.25 * (1 + logFactor - logTolerance) { break }
         }
         return best
     }
 
-    /// A bound of ∫₀^∞ |f| dy along this contour: three times a coarse sum, which costs a thirtieth of the nodes;
-    /// ∞ where f does not fall.
-    private func norm(
-        _ c: CharacteristicConstants, range: ClosedRange<Double>, logTolerance: Double, derivatives: Bool
-    ) -> Double {
-        var y = Vector(0, 1, 2, 3)
+    /// ln(N₊ + N₋), each from a coarse sum that counts sixfold for what may hide between its points, and the y from
+    /// which on the middle contour's terms stay small: ln |f| is subharmonic, so that between the edges it is at most
+    /// about their mean. `nil` where f does not fall, or rises so high that the sum is not to be trusted.
+    ///
+    /// Along an edge |f| can fall to nothing and rise again, as long as M is like a normal distribution's. That ends
+    /// where e^(−dτ) is small: ln M is linear in s from there on, and the side was chosen so that it falls.
+    private static func bound(
+        _ c: CharacteristicConstants, _ side: Double, _ family: Family, range: ClosedRange<Double>,
+        logTolerance: Double, derivatives: Bool
+    ) -> (logNorm: Double, last: Double)? {
+        let outer = TiltedContour(side: side, family, sine: family.sines.outer, cosine: family.cosines.outer)
+        let inner = TiltedContour(side: side, family, sine: family.sines.inner, cosine: family.cosines.inner)
+        var y = Self.spacing * Vector(0, 1, 2, 3)
         var sum = Vector.zero
-        let floor = Vector(repeating: logTolerance)
-        while y[0] < Self.farthest {
-            let (s, slope) = point(y)
-            let kernel = CharacteristicKernel(s, c)
-            let rest = 1 - s.real
-            // The exponent is linear in k: one end of the range has the maximum.
-            let (low, high) = (rest * range.lowerBound, rest * range.upperBound)
-            var logarithm = kernel.logarithm(c).real + VectorMath.select(low .> high, low, else: high)
-            logarithm += 0.5 * VectorMath.log(slope.absoluteSquare)
-            if derivatives {
-                logarithm += VectorMath.log(Self.derivativeFactor(kernel, s, c))
-            } else {
-                logarithm -= 0.5 * VectorMath.log(kernel.w.absoluteSquare)
+        var last = 0.0
+        let highest = family.highest + (derivatives ? 4 : 0)
+        // Where ln |f| falls like a multiple of |s|, it is 1/cos δ times the edges' mean in the middle.
+        let negligible = 2 * family.cosineOfHalfWidth * (logTolerance - 4.6)
+        while y[0] < farthest {
+            let (a, decayA) = outer.logTerm(y, c, range: range, derivatives: derivatives)
+            let (b, decayB) = inner.logTerm(y, c, range: range, derivatives: derivatives)
+            sum += VectorMath.exp(a) + VectorMath.exp(b)
+            let both = a + b
+            for lane in 0..<4 {
+                guard a[lane] < highest, b[lane] < highest else { return nil }
+                if both[lane] > negligible { last = y[lane] }
             }
-            sum += VectorMath.exp(logarithm)
-            y += 4
-            if logarithm[3] < floor[3] { return 3 * sum.total() }
-            if !(logarithm[0] < 600) { return .infinity }
+            // |e^(−dτ)|² < 0.01.
+            if a[3] < logTolerance, b[3] < logTolerance, decayA[3] < 0.01, decayB[3] < 0.01 {
+                return (log(6 * Self.spacing * sum.total()), last)
+            }
+            y += 4 * Self.spacing
         }
-        return .infinity
+        return nil
     }
 
-    /// A bound of what the derivatives multiply the price's integrand by, over |s(1 − s)|: 1 for gamma itself.
+    /// Of the coarse sum's points in y. At 0.7, a price in a million is off by more than its tolerance.
+    private static let spacing = 0.5
+
+    /// ln |f| at four y, for the strike where it is largest, and |e^(−dτ)|².
     @inline(always)
-    private static func derivativeFactor(
-        _ kernel: CharacteristicKernel, _ s: ComplexVector, _ c: CharacteristicConstants
-    ) -> Vector {
+    private func logTerm(
+        _ y: Vector, _ c: CharacteristicConstants, range: ClosedRange<Double>, derivatives: Bool
+    ) -> (logarithm: Vector, decay: Vector) {
+        let (s, slope) = point(y)
+        let kernel = CharacteristicKernel(s, c)
+        let rest = 1 - s.real
+        // The exponent is linear in k: one end of the range has the maximum.
+        let (low, high) = (rest * range.lowerBound, rest * range.upperBound)
+        var logarithm = kernel.logarithm(c).real + VectorMath.select(low .> high, low, else: high)
+        logarithm += 0.5 * VectorMath.log(slope.absoluteSquare)
+        if !c.jumps.areNone {
+            let largest = largestJump(y, c.jumps)
+            let phi = VectorMath.exp(largest)
+            logarithm += c.jumps.count * (phi - 1 - c.jumps.meanJump * s.real)
+            if derivatives { logarithm += VectorMath.log(Self.jumpFactor(phi, kernel, s, c.jumps)) }
+            // e^x stops growing at 709.
+            logarithm = VectorMath.select(
+                largest .> Vector(repeating: 700), .init(repeating: .infinity), else: logarithm)
+        }
+        // Gamma's integrand has s(1 − s) more.
+        if !derivatives { logarithm -= 0.5 * VectorMath.log(kernel.w.absoluteSquare) }
+        return (logarithm, kernel.decay)
+    }
+
+    /// ln of a bound of what the derivatives by Heston's parameters multiply M by, over |s(1 − s)|, up to y = `last`:
+    /// twice the largest of four values, for it changes slowly.
+    private func logGradientFactor(_ last: Double, _ c: CharacteristicConstants) -> Double {
+        let (s, _) = point((last / 3) * Vector(0, 1, 2, 3))
+        let kernel = CharacteristicKernel(s, c)
         let g = kernel.logGradient(s, c)
-        let largest =
-            g.0.absoluteSquare + g.1.absoluteSquare + g.2.absoluteSquare + g.3.absoluteSquare + g.4.absoluteSquare
-        return 1 + VectorMath.sqrt(largest / kernel.w.absoluteSquare)
+        var largest = g.0.absoluteSquare + g.1.absoluteSquare + g.2.absoluteSquare
+        largest += g.3.absoluteSquare + g.4.absoluteSquare
+        let factors = largest / kernel.w.absoluteSquare
+        return log(2 * (1 + max(max(factors[0], factors[1]), max(factors[2], factors[3])).squareRoot()))
+    }
+
+    /// The same for the derivatives by the jumps' parameters, where |φ| is `phi`.
+    @inline(always)
+    private static func jumpFactor(
+        _ phi: Vector, _ kernel: CharacteristicKernel, _ s: ComplexVector, _ jumps: Jumps
+    ) -> Vector {
+        let modulus = VectorMath.sqrt(s.absoluteSquare)
+        // By λ and δ; that by μ is between them.
+        let byIntensity = jumps.tau * (1 + phi + abs(jumps.meanJump) * modulus)
+        let byDeviation =
+            (jumps.count * max(1, jumps.deviation)) * (modulus * (1 + abs(jumps.meanJump) + (1 + modulus) * phi))
+        return 1 + (byIntensity + byDeviation) / VectorMath.sqrt(kernel.w.absoluteSquare)
     }
 }

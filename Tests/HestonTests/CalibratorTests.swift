@@ -20,6 +20,18 @@ import Testing
         }
     }
 
+    @Test("what a chain with smiles of a day or two asks for is within the bounds")
+    func fast() throws {
+        let heston = HestonParameters(kappa: 55, theta: 0.6, sigma: 18, rho: -0.23, v0: 0.53)
+        let pricer = try HestonPricer(heston, Market(spot: 100))
+        let surface = try pricer.surface(
+            logMoneyness: [-0.3, -0.15, -0.05, 0, 0.05, 0.15, 0.3], tau: [0.004, 0.01, 0.03, 0.1, 0.4, 1])
+        let result = try Calibrator().calibrate(surface)
+        for (found, exact) in zip(result.parameters.array, heston.array) {
+            #expect(abs(found - exact) < 1e-4 * abs(exact), "\(result.parameters)")
+        }
+    }
+
     @Test("a warm start takes a few steps and gives the same answer; equal inputs give equal bits")
     func warm() throws {
         let heston = HestonParameters(kappa: 3, theta: 0.3, sigma: 1.4, rho: -0.3, v0: 0.25)

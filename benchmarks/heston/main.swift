@@ -129,6 +129,62 @@ func volatility(_ arguments: [String]) throws {
             + " \"checksum\": \(sum), \"strikes\": \(json(strikes)), \"prices\": \(json(prices))}")
 }
 
+/// The kept quotes of a chain, as `vomma surface fit` has them; maturities in whole units of the peer's calendar.
+func realQuotes(_ chain: OptionChain) throws -> [CalibrationQuote] {
+    // compare.py's days, stretched: real.py explains.
+    let unit = 1 / (365 * 64.0)
+    var quotes: [CalibrationQuote] = []
+    for smile in try SurfaceBuilder().build(chain).smiles {
+        for (k, volatility) in zip(smile.quotedLogMoneyness, smile.quotedVolatility) {
+            let tau = (smile.tau / unit).rounded() * unit
+            quotes.append(.init(logMoneyness: k, tau: tau, impliedVolatility: volatility))
+        }
+    }
+    return quotes
+}
+
+/// `real FILE COUNT`: COUNT snapshots of a file of option chains, evenly spaced in it (0: all), each calibrated to all
+/// its quotes. A line of JSON each.
+func real(_ arguments: [String]) throws {
+    var chains: [OptionChain] = []
+    _ = try ChainReader().forEach(.file(path: arguments[0]), span: nil) { chain in
+        chains.append(chain)
+        return true
+    }
+    let wanted = Int(arguments[1]) ?? 0
+    let count = wanted > 0 ? min(wanted, chains.count) : chains.count
+    let calibrator = try Calibrator()
+    for i in 0..<count {
+        let index = count > 1 ? i * (chains.count - 1) / (count - 1) : chains.count / 2
+        let quotes = try realQuotes(chains[index])
+        let before = DispatchTime.now().uptimeNanoseconds
+        let found = try calibrator.calibrate(quotes)
+        let time = Double(DispatchTime.now().uptimeNanoseconds - before)
+        // What carries no information takes no part on either side.
+        let fitted = zip(quotes, found.residuals).filter { $0.1.status == .fitted }.map(\.0)
+        let fields = fitted.map { json([$0.logMoneyness, $0.tau, $0.impliedVolatility]) }
+        print(
+            "{\"snapshot\": \(index), \"snapshots\": \(chains.count), \"ns\": \(time),"
+                + " \"rmse\": \(found.volatilityRootMeanSquare), \"parameters\": \(json(found.parameters.array)),"
+                + " \"start\": \(found.start), \"iterations\": \(found.iterations),"
+                + " \"quotes\": [\(fields.joined(separator: ","))]}")
+    }
+}
+
+/// `error kappa theta sigma rho v0`, quotes k, tau, volatility on the lines of standard input: the root mean square of
+/// model − market in volatility.
+func error(_ arguments: [String]) throws {
+    let heston = try HestonParameters(array: numbers(arguments[...]))
+    var quotes: [CalibrationQuote] = []
+    while let line = readLine() {
+        let values = line.split(separator: " ").map { Double($0) ?? .nan }
+        quotes.append(.init(logMoneyness: values[0], tau: values[1], impliedVolatility: values[2]))
+    }
+    var loss = try RepricingLoss(quotes, accuracy: .init(tolerance: 1e-10, maximumNodes: 1 << 17))
+    let square = loss.evaluate(heston)?.meanSquare
+    print("{\"rmse\": \(square.map { "\($0.squareRoot())" } ?? "null")}")
+}
+
 BLAS.adaptToProcessor()
 BLAS.setThreadCount(1)
 let arguments = Array(CommandLine.arguments.dropFirst())
@@ -136,8 +192,10 @@ switch arguments.first {
 case "surface": try surface(arguments.dropFirst())
 case "calibrate": try calibrate(Array(arguments.dropFirst()))
 case "volatility": try volatility(Array(arguments.dropFirst()))
+case "real": try real(Array(arguments.dropFirst()))
+case "error": try error(Array(arguments.dropFirst()))
 case "network": try network(Array(arguments.dropFirst()))
 default:
-    print("usage: heston-bench surface|calibrate|volatility|network … (see benchmarks/heston/compare.py)")
+    print("usage: heston-bench surface|calibrate|volatility|real|error|network … (see the scripts beside it)")
     exit(64)
 }

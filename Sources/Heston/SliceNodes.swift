@@ -1,0 +1,319 @@
+internal import Kernels
+
+// What SliceEngine.swift keeps of a maturity's nodes, and the sums over them that make the answers.
+
+/// Σ over the nodes of Re[P], P = M(s)·weight·e^((1−s)k), and of what is made from it.
+struct Sums {
+    /// m.
+    var price = 0.0
+    /// m_k − m.
+    var delta = 0.0
+    /// m_k − m_kk.
+    var gamma = 0.0
+    /// ∂m.
+    var gradient = (0.0, 0.0, 0.0, 0.0, 0.0)
+    /// ∂m/∂τ.
+    var decay = 0.0
+    /// ∂m by the jumps' parameters.
+    var jumpGradient = (0.0, 0.0, 0.0)
+
+    /// Clipping at 0 would make a price of what is no number.
+    @inline(always)
+    var isFinite: Bool {
+        let derivatives = gradient.0 + gradient.1 + gradient.2 + gradient.3 + gradient.4
+        let jumps = jumpGradient.0 + jumpGradient.1 + jumpGradient.2
+        return (price + delta + gamma + derivatives + decay + jumps).isFinite
+    }
+
+    @inline(always)
+    func value(_ k: Double, _ ratio: Double) -> NormalisedValue {
+        NormalisedValue(
+            outOfTheMoney: max(0, (k >= 0 ? 1 : ratio) - price),
+            gradient: (-gradient.0, -gradient.1, -gradient.2, -gradient.3, -gradient.4), deltaMinusOne: delta,
+            // −∂c/∂(K/F) of the call c = 1 − m.
+            spotGamma: max(0, gamma), exceedance: min(max(0, (delta + price) / ratio), 1),
+            decay: decay, jumpGradient: (-jumpGradient.0, -jumpGradient.1, -jumpGradient.2))
+    }
+}
+
+/// e^((1−s)k) at the nodes, four at a time.
+protocol Phase {
+    mutating func next(_ group: Int, _ s: ComplexVector) -> ComplexVector
+}
+
+/// On the vertical line: e^(k/2)·e^(−ixk), turned by a fixed angle; set anew every 64 groups against drift.
+struct Rotation: Phase {
+    private var current: ComplexVector
+    private let turn: ComplexVector
+    private let angle: Double
+    private let scale: Double
+
+    @inline(always)
+    init(angle: Double, scale: Double) {
+        self.angle = angle
+        self.scale = scale
+        let (sine, cosine) = VectorMath.sincos(angle * Vector(0, 1, 2, 3))
+        current = .init(scale * cosine, -scale * sine)
+        // By twice the angle of the third lane.
+        turn = .init(
+            .init(repeating: 1 - 2 * sine[2] * sine[2]), .init(repeating: -2 * sine[2] * cosine[2]))
+    }
+
+    @inline(always)
+    mutating func next(_ group: Int, _ s: ComplexVector) -> ComplexVector {
+        if group & 63 == 0, group > 0 {
+            let (sine, cosine) = VectorMath.sincos(angle * (Vector(0, 1, 2, 3) + Double(4 * group)))
+            current = .init(scale * cosine, -scale * sine)
+        }
+        // (A defer here becomes a call.)
+        let phase = current
+        current = phase * turn
+        return phase
+    }
+}
+
+/// On a tilted contour.
+struct Exponential: Phase {
+    let k: Double
+
+    @inline(always)
+    func next(_ group: Int, _ s: ComplexVector) -> ComplexVector {
+        ComplexVector.exp(.init(k * (1 - s.real), -k * s.imaginary))
+    }
+}
+
+/// Which derivatives are computed: a type, so that the loops have no branch for it.
+protocol Detail {
+    static var hasDerivatives: Bool { get }
+    static var hasDecay: Bool { get }
+    static var hasJumps: Bool { get }
+}
+extension Detail {
+    static var hasJumps: Bool { false }
+
+    /// ln M.
+    @inline(always)
+    static func logarithm(
+        _ s: ComplexVector, _ kernel: CharacteristicKernel, _ c: CharacteristicConstants
+    ) -> ComplexVector {
+        hasJumps ? kernel.logarithm(c) + JumpKernel(s, c.jumps).logarithm : kernel.logarithm(c)
+    }
+}
+enum PriceOnly: Detail {
+    static var hasDerivatives: Bool { false }
+    static var hasDecay: Bool { false }
+}
+enum WithDerivatives: Detail {
+    static var hasDerivatives: Bool { true }
+    static var hasDecay: Bool { false }
+}
+enum WithGreeks: Detail {
+    static var hasDerivatives: Bool { true }
+    static var hasDecay: Bool { true }
+}
+enum JumpPrice: Detail {
+    static var hasDerivatives: Bool { false }
+    static var hasDecay: Bool { false }
+    static var hasJumps: Bool { true }
+}
+enum JumpGreeks: Detail {
+    static var hasDerivatives: Bool { true }
+    static var hasDecay: Bool { true }
+    static var hasJumps: Bool { true }
+}
+
+/// The engine's buffer, seen as vectors.
+@unsafe struct Planes {
+    let base: UnsafeMutableRawPointer
+    let stride: Int
+
+    init(_ base: UnsafeMutableRawPointer, stride: Int) {
+        unsafe self.base = unsafe base
+        unsafe self.stride = stride
+    }
+
+    @inline(always)
+    subscript(_ plane: Int, _ group: Int) -> ComplexVector {
+        get {
+            let real = unsafe base + (2 &* plane &* stride &+ 4 &* group) &* 8
+            return unsafe .init(
+                real.loadUnaligned(as: Vector.self), (real + 8 &* stride).loadUnaligned(as: Vector.self))
+        }
+        nonmutating set {
+            let real = unsafe base + (2 &* plane &* stride &+ 4 &* group) &* 8
+            unsafe real.storeBytes(of: newValue.real, as: Vector.self)
+            unsafe (real + 8 &* stride).storeBytes(of: newValue.imaginary, as: Vector.self)
+        }
+    }
+
+    /// The nodes j·step of the vertical line; those from `count` to the end of its group have no weight.
+    @inline(never)
+    func fillVertical<D: Detail>(_ c: CharacteristicConstants, step: Double, count: Int, _ detail: D.Type) {
+        let half = Vector(repeating: 0.5)
+        let end = Vector(repeating: Double(count))
+        var j = Vector(0, 1, 2, 3)
+        for group in 0..<(count + 3) / 4 {
+            let s = ComplexVector(half, step * j)
+            let kernel = CharacteristicKernel(s, c)
+            var weight = (step / .pi) * kernel.inverseW.real
+            weight = VectorMath.select(j .== .zero, 0.5 * weight, else: weight)
+            weight = VectorMath.select(j .< end, weight, else: .zero)
+            let value = ComplexVector.exp(D.logarithm(s, kernel, c))
+            unsafe store(group, s, .init(weight * value.real, weight * value.imaginary), kernel, c, detail)
+            j += 4
+        }
+    }
+
+    /// The nodes j·step of a tilted contour until what they add falls below √ of the lower limit; the groups filled, or
+    /// `nil` where `most` are too few or a term is above the upper limit.
+    @inline(never)
+    func fillTilted<D: Detail>(
+        _ c: CharacteristicConstants, _ rule: TiltedContour.Rule, _ range: ClosedRange<Double>, _ most: Int,
+        _ limits: ClosedRange<Double>, _ detail: D.Type
+    ) -> Int? {
+        var j = Vector(0, 1, 2, 3)
+        let (step, floor) = (rule.step, limits.lowerBound)
+        var highest = Vector.zero
+        for group in 0..<most {
+            let (s, slope) = rule.contour.point(step * j)
+            let kernel = CharacteristicKernel(s, c)
+            var weight = slope * kernel.inverseW
+            weight = (step / .pi) * weight
+            weight = ComplexVector.select(j .== .zero, 0.5 * weight, else: weight)
+            let value = weight * ComplexVector.exp(D.logarithm(s, kernel, c))
+            let largest = unsafe store(group, s, value, kernel, c, detail)
+            let rest = 1 - s.real
+            let (low, high) = (rest * range.lowerBound, rest * range.upperBound)
+            let exponent = VectorMath.select(low .> high, low, else: high)
+            let edge = VectorMath.exp(2 * exponent)
+            let term = value.absoluteSquare * edge
+            highest = VectorMath.select(term .> highest, term, else: highest)
+            // Gamma's integrand has s(1 − s) more.
+            let scale = D.hasDerivatives ? 1 + kernel.w.absoluteSquare : Vector(repeating: 1)
+            let left = largest * edge * scale
+            if left[2] < floor, left[3] < floor, step * j[3] >= rule.last {
+                // Too large to be summed; or a product of what overflows and what underflows.
+                let ceiling = limits.upperBound * limits.upperBound
+                return highest.max() < ceiling && exponent[3] < 340 ? group + 1 : nil
+            }
+            j += 4
+        }
+        return nil
+    }
+
+    /// Keeps a group's nodes; |·|² summed over value and derivatives.
+    @inline(always) @discardableResult
+    func store<D: Detail>(
+        _ group: Int, _ s: ComplexVector, _ value: ComplexVector, _ kernel: CharacteristicKernel,
+        _ c: CharacteristicConstants, _ detail: D.Type
+    ) -> Vector {
+        unsafe self[0, group] = s
+        unsafe self[1, group] = value
+        var largest = value.absoluteSquare
+        guard D.hasDerivatives else { return largest }
+        let g = kernel.logGradient(s, c)
+        let products = (value * g.0, value * g.1, value * g.2, value * g.3, value * g.4)
+        unsafe self[2, group] = products.0
+        unsafe self[3, group] = products.1
+        unsafe self[4, group] = products.2
+        unsafe self[5, group] = products.3
+        unsafe self[6, group] = products.4
+        // Of the size of gamma's and v₀'s terms, so that it does not count for `largest`: equal nodes, equal prices.
+        if D.hasDecay, !D.hasJumps { unsafe self[7, group] = value * kernel.logDecay(c) }
+        if D.hasJumps {
+            let jumps = JumpKernel(s, c.jumps)
+            let g = jumps.logGradient(s, c.jumps)
+            let products = (value * g.0, value * g.1, value * g.2)
+            unsafe self[7, group] = value * (kernel.logDecay(c) + jumps.logDecay(c.jumps))
+            unsafe self[8, group] = products.0
+            unsafe self[9, group] = products.1
+            unsafe self[10, group] = products.2
+            largest += products.0.absoluteSquare + products.1.absoluteSquare + products.2.absoluteSquare
+        }
+        largest += products.0.absoluteSquare + products.1.absoluteSquare + products.2.absoluteSquare
+        return largest + products.3.absoluteSquare + products.4.absoluteSquare
+    }
+
+    @inline(always)
+    func sums<P: Phase>(_ phase: P, groups: Int, _ order: SliceEngine.Order, hasJumps: Bool) -> Sums {
+        switch order {
+        case .price: return unsafe priceSum(phase, groups)
+        case .gradient where !hasJumps: return unsafe gradientSums(phase, groups, greeks: false)
+        case .greeks where !hasJumps: return unsafe gradientSums(phase, groups, greeks: true)
+        case .gradient, .greeks:
+            var sums = unsafe gradientSums(phase, groups, greeks: true)
+            sums.jumpGradient = unsafe jumpSums(phase, groups)
+            return sums
+        }
+    }
+
+    @inline(always)
+    private func priceSum<P: Phase>(_ start: P, _ groups: Int) -> Sums {
+        var phase = start
+        var price = Vector.zero
+        for group in 0..<groups {
+            let value = unsafe self[1, group]
+            let f = unsafe phase.next(group, self[0, group])
+            price += (value.real * f.real).plus(-value.imaginary, times: f.imaginary)
+        }
+        return Sums(price: price.total())
+    }
+
+    @inline(always)
+    func priceSums<P: Phase>(_ startA: P, _ startB: P, _ groups: Int) -> (Sums, Sums) {
+        var (phaseA, phaseB) = (startA, startB)
+        var (priceA, priceB) = (Vector.zero, Vector.zero)
+        for group in 0..<groups {
+            let value = unsafe self[1, group]
+            let (a, b) = unsafe (phaseA.next(group, self[0, group]), phaseB.next(group, self[0, group]))
+            priceA = priceA.plus(value.real, times: a.real).plus(-value.imaginary, times: a.imaginary)
+            priceB = priceB.plus(value.real, times: b.real).plus(-value.imaginary, times: b.imaginary)
+        }
+        return (Sums(price: priceA.total()), Sums(price: priceB.total()))
+    }
+
+    @inline(always)
+    private func jumpSums<P: Phase>(_ start: P, _ groups: Int) -> (Double, Double, Double) {
+        var phase = start
+        var (g0, g1, g2) = (Vector.zero, Vector.zero, Vector.zero)
+        for group in 0..<groups {
+            let f = unsafe phase.next(group, self[0, group])
+            let (a, b, c) = unsafe (self[8, group], self[9, group], self[10, group])
+            g0 += (a.real * f.real).plus(-a.imaginary, times: f.imaginary)
+            g1 += (b.real * f.real).plus(-b.imaginary, times: f.imaginary)
+            g2 += (c.real * f.real).plus(-c.imaginary, times: f.imaginary)
+        }
+        return (g0.total(), g1.total(), g2.total())
+    }
+
+    @inline(always)
+    private func gradientSums<P: Phase>(_ start: P, _ groups: Int, greeks: Bool) -> Sums {
+        var phase = start
+        var (price, delta, gamma, decay) = (Vector.zero, Vector.zero, Vector.zero, Vector.zero)
+        var (g0, g1, g2, g3, g4) = (Vector.zero, Vector.zero, Vector.zero, Vector.zero, Vector.zero)
+        for group in 0..<groups {
+            let s = unsafe self[0, group]
+            let f = phase.next(group, s)
+            @inline(always) func real(_ a: ComplexVector) -> Vector {
+                (a.real * f.real).plus(-a.imaginary, times: f.imaginary)
+            }
+            let value = unsafe self[1, group]
+            price += real(value)
+            g0 += real(unsafe self[2, group])
+            g1 += real(unsafe self[3, group])
+            g2 += real(unsafe self[4, group])
+            g3 += real(unsafe self[5, group])
+            g4 += real(unsafe self[6, group])
+            if greeks {
+                let p = value * f
+                let w = s - s * s
+                delta -= (s.real * p.real).plus(-s.imaginary, times: p.imaginary)
+                gamma += (w.real * p.real).plus(-w.imaginary, times: p.imaginary)
+                decay += real(unsafe self[7, group])
+            }
+        }
+        return Sums(
+            price: price.total(), delta: delta.total(), gamma: gamma.total(),
+            gradient: (g0.total(), g1.total(), g2.total(), g3.total(), g4.total()), decay: decay.total())
+    }
+}
