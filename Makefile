@@ -12,7 +12,7 @@ PACKAGES := libnghttp2-dev libprotobuf-c-dev libopenblas-dev libpq-dev zlib1g-de
 
 # Tests that compute run by themselves: Swift's pool has a thread a core, and what waits for a peer must not wait for
 # them.
-COMPUTING := Evaluation|Features|Fuzz|Heston|Indicators|Kernels|Learning|NeuralNetworks|Policies|Regimes
+COMPUTING := Evaluation|Features|Fuzz|Heston|HestonInverse|Indicators|Kernels|Learning|NeuralNetworks|Policies|Regimes
 COMPUTING := $(COMPUTING)|Simulation|Tidy|Trading|Trainer
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib -j $(JOBS)

@@ -10,6 +10,8 @@ check, and exits 1 if one fails.
 """
 
 import json
+import math
+import statistics
 import sys
 
 import grpc
@@ -81,6 +83,25 @@ def common(name, port, client, models):
     return call
 
 
+def merton(terms, jumps, rate=0.0):
+    """Calls under Black and Scholes with log-normal jumps, by the number of jumps."""
+    (tau,), variance = terms["tau"], terms["parameters"]["v0"]
+    intensity, mean, deviation = jumps["lambda"], jumps["mu"], jumps["delta"]
+    drift = math.expm1(mean + deviation**2 / 2)
+    normal = statistics.NormalDist().cdf
+    prices = []
+    for strike in terms["strikes"]:
+        price = 0
+        for n in range(60):
+            weight = math.exp(-intensity * tau) * (intensity * tau)**n / math.factorial(n)
+            forward = terms["spot"] * math.exp(-intensity * drift * tau + n * (mean + deviation**2 / 2))
+            total = math.sqrt(variance * tau + n * deviation**2)
+            d = math.log(forward / strike) / total + total / 2
+            price += weight * (forward * normal(d) - strike * normal(d - total))
+        prices.append(price)
+    return prices
+
+
 def heston(port):
     client = triton.InferenceServerClient(f"127.0.0.1:{port}")
     call = common("heston-inverter-service", port, client, ["heston_pricer", "heston_calibration"])
@@ -131,6 +152,18 @@ def heston(port):
         ended, text = refusal(lambda: client.infer("heston_pricer", broken, client_timeout=60))
         check(f"{what} is refused by name", ended == f"StatusCode.{code}" and word in text, (ended, text))
 
+    # Merton's series is Bates's model with hardly any volatility of variance.
+    terms = dict(spot=100, strikes=[90, 100, 115], tau=[0.5], parameters=dict(
+        kappa=5, theta=0.04, sigma=1e-4, rho=0, v0=0.04), greeks=True)
+    jumps = dict(**{"lambda": 2}, mu=-0.1, delta=0.15)
+    bates = call("vomma.v1.HestonInverter/Price", jumps=jumps, **terms)
+    check("jumps are Merton's series", np.abs(np.array(bates.prices) - merton(terms, jumps)).max() < 1e-4, bates.prices)
+    check("and have derivatives of their own", len(bates.by_lambda) == 3 and all(value > 0 for value in bates.by_lambda))
+    plain = call("vomma.v1.HestonInverter/Price", **terms)
+    later = call("vomma.v1.HestonInverter/Price", **{**terms, "tau": [0.5 - 1e-5]})
+    decay = (np.array(later.prices) - plain.prices) / 1e-5
+    check("theta is what a day takes", np.abs(decay - plain.theta).max() < 1e-3 and not plain.by_lambda, plain.theta)
+
     grid, maturities = np.array([-0.4, -0.2, 0, 0.2, 0.4]), np.array([0.1, 0.5, 1, 2.0])
     rows = [(k, t) for k in grid for t in maturities]
     rpc = call(
@@ -148,6 +181,12 @@ def heston(port):
     error = np.abs(fit.as_numpy("parameters")[0] - [2, 0.06, 0.4, -0.6, 0.04]).max()
     check("calibration finds the parameters of a surface with a hole", error < 1e-4, error)
     check("the fitted surface has the hole", np.isnan(fit.as_numpy("fitted_volatility")).sum() == 1)
+    adam = call("vomma.v1.HestonInverter/Calibrate", method=2, surface=dict(
+        log_moneyness=grid, tau=maturities, implied_volatility=surface.ravel(), cells=[1] + [2] * 19, spot=1,
+        forwards=[1] * 4, method="model"))
+    error = abs(adam.parameters.kappa - 2) + abs(adam.parameters.rho + 0.6)
+    losses = [point.loss for point in adam.trajectory]
+    check("Adam finds them too, and shows its way", error < 1e-2 and losses[-1] < 1e-6 * losses[0], (error, losses[-1]))
 
 
 def read_safetensors(path):

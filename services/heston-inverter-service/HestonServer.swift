@@ -66,22 +66,37 @@ struct HestonServer: HestonInverterService {
         try answering {
             let surface = try requireSurface(request.surface)
             guard request.maxIterations >= 0 else { throw RPCStatus(invalidField: "max_iterations", "is negative") }
-            var configuration = Calibrator.Configuration()
-            configuration.enforcesFeller = request.feller
-            if request.maxIterations > 0 { configuration.maximumIterations = Int(request.maxIterations) }
-            let calibrator = try Calibrator(configuration)
-            let fit: Calibration
-            if request.weights.isEmpty {
-                fit = try calibrator.calibrate(surface, warmStart: request.start?.domain)
-            } else {
-                fit = try calibrator.calibrate(
-                    weighted(surface, request.weights), warmStart: request.start?.domain)
+            let quotes = request.weights.isEmpty ? nil : try weighted(surface, request.weights)
+            switch request.method {
+            case .unspecified, .levenbergMarquardt:
+                var configuration = Calibrator.Configuration()
+                configuration.enforcesFeller = request.feller
+                if request.maxIterations > 0 { configuration.maximumIterations = Int(request.maxIterations) }
+                let calibrator = try Calibrator(configuration)
+                let start = request.start?.domain
+                return CalibrateResponse(
+                    try quotes.map { try calibrator.calibrate($0, warmStart: start) }
+                        ?? calibrator.calibrate(surface, warmStart: start))
+            case .adam:
+                var configuration = AdamCalibrator.Configuration()
+                configuration.enforcesFeller = request.feller
+                if request.maxIterations > 0 { configuration.steps = Int(request.maxIterations) }
+                // A call must end: some seconds of a large surface.
+                guard configuration.steps <= 100_000 else {
+                    throw RPCStatus(invalidField: "max_iterations", "is above 100000")
+                }
+                let found = try AdamCalibrator(configuration).calibrate(
+                    quotes ?? weighted(surface, surface.cells.map { $0 == .extrapolated ? 0 : 1 }),
+                    start: request.start?.domain)
+                var response = CalibrateResponse(found.calibration)
+                response.trajectory = found.trajectory.map {
+                    CalibrationPoint(
+                        step: Int32($0.step), loss: $0.loss, parameters: VommaProto.HestonParameters($0.parameters))
+                }
+                return response
+            case .unrecognized(let number):
+                throw RPCStatus(invalidField: "method", "\(number) is unknown")
             }
-            return CalibrateResponse(
-                parameters: VommaProto.HestonParameters(fit.parameters), rmseVolatility: fit.volatilityRootMeanSquare,
-                rmsePrice: fit.priceRootMeanSquare, iterations: Int32(fit.iterations),
-                termination: fit.termination.rawValue, conditionNumber: fit.conditionNumber,
-                standardErrors: fit.standardErrors ?? [], residuals: fit.residuals.map { $0.difference ?? .nan })
         }
     }
 
@@ -109,9 +124,11 @@ struct HestonServer: HestonInverterService {
         guard count > 0 else { throw RPCStatus(invalidField: "strikes", "is empty") }
         let tau = try spread(request.tau, over: count, name: "tau")
         let kinds = try spread(request.kinds.isEmpty ? [.call] : request.kinds, over: count, name: "kinds")
-        let pricer = try answering {
-            try HestonPricer(
-                parameters, Market(spot: request.spot, rate: request.rate, dividendYield: request.dividendYield))
+        let market = Market(spot: request.spot, rate: request.rate, dividendYield: request.dividendYield)
+        let pricer: any EuropeanPricer = try answering {
+            guard let jumps = request.jumps else { return try HestonPricer(parameters, market) }
+            return try BatesPricer(
+                BatesParameters(heston: parameters, lambda: jumps.lambda, muJ: jumps.mu, deltaJ: jumps.delta), market)
         }
         let contracts = try (0..<count).map { index in
             OptionContract(
@@ -140,6 +157,11 @@ struct HestonServer: HestonInverterService {
         response.bySigma = values.map(\.gradient.sigma)
         response.byRho = values.map(\.gradient.rho)
         response.byV0 = values.map(\.gradient.v0)
+        response.theta = values.map(\.theta)
+        guard request.jumps != nil else { return response }
+        response.byLambda = values.map(\.jumpGradient.lambda)
+        response.byMu = values.map(\.jumpGradient.muJ)
+        response.byDelta = values.map(\.jumpGradient.deltaJ)
         return response
     }
 
@@ -291,12 +313,25 @@ extension RPCStatus {
         switch name {
         case "kappa", "theta", "sigma", "rho", "v0": "parameters.\(name)"
         case "strike": "strikes"
+        case "lambda": "jumps.lambda"
+        case "muJ": "jumps.mu"
+        case "deltaJ": "jumps.delta"
         case "dividendYield": "dividend_yield"
         case "logMoneyness": "log_moneyness"
         case "weight": "weights"
         case "impliedVolatility": "surface.implied_volatility"
         default: name
         }
+    }
+}
+
+extension CalibrateResponse {
+    init(_ fit: Calibration) {
+        self.init(
+            parameters: VommaProto.HestonParameters(fit.parameters), rmseVolatility: fit.volatilityRootMeanSquare,
+            rmsePrice: fit.priceRootMeanSquare, iterations: Int32(fit.iterations),
+            termination: fit.termination.rawValue, conditionNumber: fit.conditionNumber,
+            standardErrors: fit.standardErrors ?? [], residuals: fit.residuals.map { $0.difference ?? .nan })
     }
 }
 

@@ -152,7 +152,8 @@ extension SurfaceCommand {
                     var found: [Double] = []
                     _ = try ChainReader().forEach(.file(path: file), span: start..<end) { chain in
                         if let built = try? SurfaceSource.build(chain, bids: true),
-                            let cells = try? model.grid.volatilities(built.surface), (try? model.grid.check(cells)) != nil
+                            let cells = try? model.grid.volatilities(built.surface),
+                            (try? model.grid.check(cells)) != nil
                         {
                             found += cells
                         }

@@ -226,6 +226,43 @@ public enum InversionMethod: ProtoEnum {
     }
 }
 
+/// `vomma.v1.CalibrationMethod`.
+public enum CalibrationMethod: ProtoEnum {
+    /// Levenberg–Marquardt.
+    case unspecified
+    /// On differences of volatility, with the analytic gradient: a few steps from several starts.
+    case levenbergMarquardt
+    /// Gradient descent on prices, for comparison: thousands of steps from one start.
+    case adam
+    /// A number that this version doesn't know; it survives a round trip.
+    case unrecognized(Int32)
+
+    /// The known cases.
+    public static let allCases: [CalibrationMethod] = [
+        .unspecified,
+        .levenbergMarquardt,
+        .adam,
+    ]
+
+    public init(rawValue: Int32) {
+        self = switch rawValue {
+            case 0: .unspecified
+            case 1: .levenbergMarquardt
+            case 2: .adam
+            default: .unrecognized(rawValue)
+        }
+    }
+
+    public var rawValue: Int32 {
+        switch self {
+            case .unspecified: 0
+            case .levenbergMarquardt: 1
+            case .adam: 2
+            case .unrecognized(let number): number
+        }
+    }
+}
+
 /// dS = (r−q)S dt + √v S dW¹, dv = κ(θ−v)dt + σ√v dW², d⟨W¹,W²⟩ = ρ dt, v(0) = v₀; per year.
 public struct HestonParameters: ProtoMessage {
     public static let protoName = "vomma.v1.HestonParameters"
@@ -652,6 +689,8 @@ public struct PriceRequest: ProtoMessage {
     public var kinds: [OptionKind] = []
     /// Also the derivatives and digitals.
     public var greeks: Bool = false
+    /// Field `jumps`.
+    public var jumps: Jumps?
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -666,7 +705,8 @@ public struct PriceRequest: ProtoMessage {
         strikes: [Double] = [],
         tau: [Double] = [],
         kinds: [OptionKind] = [],
-        greeks: Bool = false
+        greeks: Bool = false,
+        jumps: Jumps? = nil
     ) {
         self.parameters = parameters
         self.spot = spot
@@ -676,6 +716,7 @@ public struct PriceRequest: ProtoMessage {
         self.tau = tau
         self.kinds = kinds
         self.greeks = greeks
+        self.jumps = jumps
     }
 }
 
@@ -700,6 +741,9 @@ extension PriceRequest: @unsafe WireMessage {
         self.tau = unsafe Wire.numbers(wire.pointee.n_tau_6, wire.pointee.tau_6)
         self.kinds = unsafe Wire.enums(wire.pointee.n_kinds_7, wire.pointee.kinds_7)
         self.greeks = unsafe wire.pointee.greeks_8 != 0
+        if unsafe wire.pointee._jumps_case.rawValue != 0 {
+            self.jumps = try unsafe Wire.message(wire.pointee.jumps_9)
+        }
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__PriceRequest>, _ arena: inout Arena) {
@@ -714,6 +758,62 @@ extension PriceRequest: @unsafe WireMessage {
         unsafe wire.pointee.n_kinds_7 = self.kinds.count
         unsafe wire.pointee.kinds_7 = arena.enums(self.kinds)
         unsafe wire.pointee.greeks_8 = self.greeks ? 1 : 0
+        if let value = self.jumps {
+            unsafe wire.pointee._jumps_case = .init(9)
+            unsafe wire.pointee.jumps_9 = arena.message(value)
+        }
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// Jumps of the price at the times of a Poisson process, their logarithms normal.
+public struct Jumps: ProtoMessage {
+    public static let protoName = "vomma.v1.Jumps"
+    /// A year, 0 … 1000.
+    public var lambda: Double = 0
+    /// Mean and standard deviation of a jump's logarithm: within ±3, and 0 … 3.
+    public var mu: Double = 0
+    /// Field `delta`.
+    public var delta: Double = 0
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        lambda: Double = 0,
+        mu: Double = 0,
+        delta: Double = 0
+    ) {
+        self.lambda = lambda
+        self.mu = mu
+        self.delta = delta
+    }
+}
+
+extension Jumps: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Jumps>) {
+        unsafe vomma__v1__jumps__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__Jumps>) throws(MessageError) {
+        self.lambda = unsafe Double(bitPattern: wire.pointee.lambda_1)
+        self.mu = unsafe Double(bitPattern: wire.pointee.mu_2)
+        self.delta = unsafe Double(bitPattern: wire.pointee.delta_3)
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__Jumps>, _ arena: inout Arena) {
+        unsafe wire.pointee.lambda_1 = self.lambda.bitPattern
+        unsafe wire.pointee.mu_2 = self.mu.bitPattern
+        unsafe wire.pointee.delta_3 = self.delta.bitPattern
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -739,6 +839,14 @@ public struct PriceResponse: ProtoMessage {
     public var byV0: [Double] = []
     /// The price of an option of the same kind, strike and expiry that pays 1 where this one ends in the money.
     public var digital: [Double] = []
+    /// By calendar time, per year: what the option loses by waiting is negative. Not the derivative by the parameter.
+    public var theta: [Double] = []
+    /// By the jumps' parameters; only where the request has jumps.
+    public var byLambda: [Double] = []
+    /// Field `by_mu`.
+    public var byMu: [Double] = []
+    /// Field `by_delta`.
+    public var byDelta: [Double] = []
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -754,7 +862,11 @@ public struct PriceResponse: ProtoMessage {
         bySigma: [Double] = [],
         byRho: [Double] = [],
         byV0: [Double] = [],
-        digital: [Double] = []
+        digital: [Double] = [],
+        theta: [Double] = [],
+        byLambda: [Double] = [],
+        byMu: [Double] = [],
+        byDelta: [Double] = []
     ) {
         self.prices = prices
         self.delta = delta
@@ -765,6 +877,10 @@ public struct PriceResponse: ProtoMessage {
         self.byRho = byRho
         self.byV0 = byV0
         self.digital = digital
+        self.theta = theta
+        self.byLambda = byLambda
+        self.byMu = byMu
+        self.byDelta = byDelta
     }
 }
 
@@ -790,6 +906,10 @@ extension PriceResponse: @unsafe WireMessage {
         self.byRho = unsafe Wire.numbers(wire.pointee.n_by_rho_7, wire.pointee.by_rho_7)
         self.byV0 = unsafe Wire.numbers(wire.pointee.n_by_v0_8, wire.pointee.by_v0_8)
         self.digital = unsafe Wire.numbers(wire.pointee.n_digital_9, wire.pointee.digital_9)
+        self.theta = unsafe Wire.numbers(wire.pointee.n_theta_10, wire.pointee.theta_10)
+        self.byLambda = unsafe Wire.numbers(wire.pointee.n_by_lambda_11, wire.pointee.by_lambda_11)
+        self.byMu = unsafe Wire.numbers(wire.pointee.n_by_mu_12, wire.pointee.by_mu_12)
+        self.byDelta = unsafe Wire.numbers(wire.pointee.n_by_delta_13, wire.pointee.by_delta_13)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__PriceResponse>, _ arena: inout Arena) {
@@ -811,6 +931,14 @@ extension PriceResponse: @unsafe WireMessage {
         unsafe wire.pointee.by_v0_8 = arena.numbers(self.byV0)
         unsafe wire.pointee.n_digital_9 = self.digital.count
         unsafe wire.pointee.digital_9 = arena.numbers(self.digital)
+        unsafe wire.pointee.n_theta_10 = self.theta.count
+        unsafe wire.pointee.theta_10 = arena.numbers(self.theta)
+        unsafe wire.pointee.n_by_lambda_11 = self.byLambda.count
+        unsafe wire.pointee.by_lambda_11 = arena.numbers(self.byLambda)
+        unsafe wire.pointee.n_by_mu_12 = self.byMu.count
+        unsafe wire.pointee.by_mu_12 = arena.numbers(self.byMu)
+        unsafe wire.pointee.n_by_delta_13 = self.byDelta.count
+        unsafe wire.pointee.by_delta_13 = arena.numbers(self.byDelta)
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -954,8 +1082,10 @@ public struct CalibrateRequest: ProtoMessage {
     public var weights: [Double] = []
     /// Require 2κθ ≥ σ².
     public var feller: Bool = false
-    /// 0: the default.
+    /// 0: the method's default.
     public var maxIterations: Int32 = 0
+    /// Field `method`.
+    public var method: CalibrationMethod = .unspecified
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -967,13 +1097,15 @@ public struct CalibrateRequest: ProtoMessage {
         start: HestonParameters? = nil,
         weights: [Double] = [],
         feller: Bool = false,
-        maxIterations: Int32 = 0
+        maxIterations: Int32 = 0,
+        method: CalibrationMethod = .unspecified
     ) {
         self.surface = surface
         self.start = start
         self.weights = weights
         self.feller = feller
         self.maxIterations = maxIterations
+        self.method = method
     }
 }
 
@@ -997,6 +1129,7 @@ extension CalibrateRequest: @unsafe WireMessage {
         self.weights = unsafe Wire.numbers(wire.pointee.n_weights_3, wire.pointee.weights_3)
         self.feller = unsafe wire.pointee.feller_4 != 0
         self.maxIterations = unsafe wire.pointee.max_iterations_5
+        self.method = unsafe CalibrationMethod(rawValue: wire.pointee.method_6)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__CalibrateRequest>, _ arena: inout Arena) {
@@ -1009,6 +1142,7 @@ extension CalibrateRequest: @unsafe WireMessage {
         unsafe wire.pointee.weights_3 = arena.numbers(self.weights)
         unsafe wire.pointee.feller_4 = self.feller ? 1 : 0
         unsafe wire.pointee.max_iterations_5 = self.maxIterations
+        unsafe wire.pointee.method_6 = self.method.rawValue
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -1032,6 +1166,8 @@ public struct CalibrateResponse: ProtoMessage {
     public var standardErrors: [Double] = []
     /// Model − market volatility, row-major in k; NaN in missing cells.
     public var residuals: [Double] = []
+    /// Adam's way there: every fiftieth step, and the last.
+    public var trajectory: [CalibrationPoint] = []
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -1046,7 +1182,8 @@ public struct CalibrateResponse: ProtoMessage {
         termination: String = "",
         conditionNumber: Double = 0,
         standardErrors: [Double] = [],
-        residuals: [Double] = []
+        residuals: [Double] = [],
+        trajectory: [CalibrationPoint] = []
     ) {
         self.parameters = parameters
         self.rmseVolatility = rmseVolatility
@@ -1056,6 +1193,7 @@ public struct CalibrateResponse: ProtoMessage {
         self.conditionNumber = conditionNumber
         self.standardErrors = standardErrors
         self.residuals = residuals
+        self.trajectory = trajectory
     }
 }
 
@@ -1080,6 +1218,7 @@ extension CalibrateResponse: @unsafe WireMessage {
         self.conditionNumber = unsafe Double(bitPattern: wire.pointee.condition_number_6)
         self.standardErrors = unsafe Wire.numbers(wire.pointee.n_standard_errors_7, wire.pointee.standard_errors_7)
         self.residuals = unsafe Wire.numbers(wire.pointee.n_residuals_8, wire.pointee.residuals_8)
+        self.trajectory = try unsafe Wire.messages(wire.pointee.n_trajectory_9, wire.pointee.trajectory_9)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__CalibrateResponse>, _ arena: inout Arena) {
@@ -1093,6 +1232,60 @@ extension CalibrateResponse: @unsafe WireMessage {
         unsafe wire.pointee.standard_errors_7 = arena.numbers(self.standardErrors)
         unsafe wire.pointee.n_residuals_8 = self.residuals.count
         unsafe wire.pointee.residuals_8 = arena.numbers(self.residuals)
+        unsafe wire.pointee.n_trajectory_9 = self.trajectory.count
+        unsafe wire.pointee.trajectory_9 = arena.messages(self.trajectory)
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// `vomma.v1.CalibrationPoint`.
+public struct CalibrationPoint: ProtoMessage {
+    public static let protoName = "vomma.v1.CalibrationPoint"
+    /// Steps made before.
+    public var step: Int32 = 0
+    /// Weighted mean square of the differences of price over vega, absolute volatility squared.
+    public var loss: Double = 0
+    /// Field `parameters`.
+    public var parameters: HestonParameters?
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        step: Int32 = 0,
+        loss: Double = 0,
+        parameters: HestonParameters? = nil
+    ) {
+        self.step = step
+        self.loss = loss
+        self.parameters = parameters
+    }
+}
+
+extension CalibrationPoint: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { true }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__CalibrationPoint>) {
+        unsafe vomma__v1__calibration_point__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__CalibrationPoint>) throws(MessageError) {
+        self.step = unsafe wire.pointee.step_1
+        self.loss = unsafe Double(bitPattern: wire.pointee.loss_2)
+        self.parameters = try unsafe Wire.optional(wire.pointee.parameters_3)
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__CalibrationPoint>, _ arena: inout Arena) {
+        unsafe wire.pointee.step_1 = self.step
+        unsafe wire.pointee.loss_2 = self.loss.bitPattern
+        if let value = self.parameters { unsafe wire.pointee.parameters_3 = arena.message(value) }
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -1378,11 +1571,13 @@ extension FileDescriptors {
             vomma.v1.InvertBatchResponse
             vomma.v1.InvertResult
             vomma.v1.PriceRequest
+            vomma.v1.Jumps
             vomma.v1.PriceResponse
             vomma.v1.ImpliedVolatilityRequest
             vomma.v1.ImpliedVolatilityResponse
             vomma.v1.CalibrateRequest
             vomma.v1.CalibrateResponse
+            vomma.v1.CalibrationPoint
             vomma.v1.BuildSurfaceRequest
             vomma.v1.BuildSurfaceResponse
             vomma.v1.BuildSurfaceResponse.QuotesDroppedEntry
@@ -1390,6 +1585,7 @@ extension FileDescriptors {
             vomma.v1.DescribeModelResponse
             vomma.v1.DescribeModelResponse.NetworkEntry
             vomma.v1.InversionMethod
+            vomma.v1.CalibrationMethod
             vomma.v1.HestonInverter
             vomma.v1.HestonInverter.Invert
             vomma.v1.HestonInverter.InvertBatch
@@ -1412,40 +1608,47 @@ extension FileDescriptors {
             AygBEg8KB25vdmVsdHkYAyABKAESFwoPcm1zZV92b2xhdGlsaXR5GAQgASgBIj8KEkludmVydEJhdGNoUmVxdWVzdBIpCghy
             ZXF1ZXN0cxgBIAMoCzIXLnZvbW1hLnYxLkludmVydFJlcXVlc3QiPgoTSW52ZXJ0QmF0Y2hSZXNwb25zZRInCgdyZXN1bHRz
             GAEgAygLMhYudm9tbWEudjEuSW52ZXJ0UmVzdWx0IlcKDEludmVydFJlc3VsdBIsCghyZXNwb25zZRgBIAEoCzIYLnZvbW1h
-            LnYxLkludmVydFJlc3BvbnNlSAASDwoFZXJyb3IYAiABKAlIAEIICgZyZXN1bHQixQEKDFByaWNlUmVxdWVzdBIuCgpwYXJh
+            LnYxLkludmVydFJlc3BvbnNlSAASDwoFZXJyb3IYAiABKAlIAEIICgZyZXN1bHQi8QEKDFByaWNlUmVxdWVzdBIuCgpwYXJh
             bWV0ZXJzGAEgASgLMhoudm9tbWEudjEuSGVzdG9uUGFyYW1ldGVycxIMCgRzcG90GAIgASgBEgwKBHJhdGUYAyABKAESFgoO
             ZGl2aWRlbmRfeWllbGQYBCABKAESDwoHc3RyaWtlcxgFIAMoARILCgN0YXUYBiADKAESIwoFa2luZHMYByADKA4yFC52b21t
-            YS52MS5PcHRpb25LaW5kEg4KBmdyZWVrcxgIIAEoCCKjAQoNUHJpY2VSZXNwb25zZRIOCgZwcmljZXMYASADKAESDQoFZGVs
-            dGEYAiADKAESDQoFZ2FtbWEYAyADKAESEAoIYnlfa2FwcGEYBCADKAESEAoIYnlfdGhldGEYBSADKAESEAoIYnlfc2lnbWEY
-            BiADKAESDgoGYnlfcmhvGAcgAygBEg0KBWJ5X3YwGAggAygBEg8KB2RpZ2l0YWwYCSADKAEioQEKGEltcGxpZWRWb2xhdGls
-            aXR5UmVxdWVzdBIMCgRzcG90GAEgASgBEgwKBHJhdGUYAiABKAESFgoOZGl2aWRlbmRfeWllbGQYAyABKAESDgoGcHJpY2Vz
-            GAQgAygBEg8KB3N0cmlrZXMYBSADKAESCwoDdGF1GAYgAygBEiMKBWtpbmRzGAcgAygOMhQudm9tbWEudjEuT3B0aW9uS2lu
-            ZCJHChlJbXBsaWVkVm9sYXRpbGl0eVJlc3BvbnNlEhoKEmltcGxpZWRfdm9sYXRpbGl0eRgBIAMoARIOCgZlcnJvcnMYAiAD
-            KAkipgEKEENhbGlicmF0ZVJlcXVlc3QSIgoHc3VyZmFjZRgBIAEoCzIRLnZvbW1hLnYxLlN1cmZhY2USKwoFc3RhcnQYAiAB
-            KAsyGi52b21tYS52MS5IZXN0b25QYXJhbWV0ZXJzSAASDwoHd2VpZ2h0cxgDIAMoARIOCgZmZWxsZXIYBCABKAgSFgoObWF4
-            X2l0ZXJhdGlvbnMYBSABKAVCCAoGX3N0YXJ0It8BChFDYWxpYnJhdGVSZXNwb25zZRIuCgpwYXJhbWV0ZXJzGAEgASgLMhou
-            dm9tbWEudjEuSGVzdG9uUGFyYW1ldGVycxIXCg9ybXNlX3ZvbGF0aWxpdHkYAiABKAESEgoKcm1zZV9wcmljZRgDIAEoARIS
-            CgppdGVyYXRpb25zGAQgASgFEhMKC3Rlcm1pbmF0aW9uGAUgASgJEhgKEGNvbmRpdGlvbl9udW1iZXIYBiABKAESFwoPc3Rh
-            bmRhcmRfZXJyb3JzGAcgAygBEhEKCXJlc2lkdWFscxgIIAMoASJfChNCdWlsZFN1cmZhY2VSZXF1ZXN0EiQKBWNoYWluGAEg
-            ASgLMhUudm9tbWEudjEuT3B0aW9uQ2hhaW4SFQoNbG9nX21vbmV5bmVzcxgCIAMoARILCgN0YXUYAyADKAEinwIKFEJ1aWxk
-            U3VyZmFjZVJlc3BvbnNlEiIKB3N1cmZhY2UYASABKAsyES52b21tYS52MS5TdXJmYWNlEhMKC3F1b3Rlc191c2VkGAIgASgN
-            EkkKDnF1b3Rlc19kcm9wcGVkGAMgAygLMjEudm9tbWEudjEuQnVpbGRTdXJmYWNlUmVzcG9uc2UuUXVvdGVzRHJvcHBlZEVu
-            dHJ5EhIKCnNtaWxlX3Jtc2UYBCABKAESGwoTY2FsZW5kYXJfdmlvbGF0aW9ucxgFIAEoDRIcChRidXR0ZXJmbHlfdmlvbGF0
-            aW9ucxgGIAEoDRo0ChJRdW90ZXNEcm9wcGVkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ASIWChREZXNj
-            cmliZU1vZGVsUmVxdWVzdCKgAgoVRGVzY3JpYmVNb2RlbFJlc3BvbnNlEioKB21ldGhvZHMYASADKA4yGS52b21tYS52MS5J
-            bnZlcnNpb25NZXRob2QSMQoOZGVmYXVsdF9tZXRob2QYAiABKA4yGS52b21tYS52MS5JbnZlcnNpb25NZXRob2QSFQoNbW9k
-            ZWxfdmVyc2lvbhgDIAEoCRIVCg1sb2dfbW9uZXluZXNzGAQgAygBEgsKA3RhdRgFIAMoARI9CgduZXR3b3JrGAYgAygLMiwu
-            dm9tbWEudjEuRGVzY3JpYmVNb2RlbFJlc3BvbnNlLk5ldHdvcmtFbnRyeRouCgxOZXR3b3JrRW50cnkSCwoDa2V5GAEgASgJ
-            Eg0KBXZhbHVlGAIgASgJOgI4ASqSAQoPSW52ZXJzaW9uTWV0aG9kEiAKHElOVkVSU0lPTl9NRVRIT0RfVU5TUEVDSUZJRUQQ
-            ABIgChxJTlZFUlNJT05fTUVUSE9EX0NBTElCUkFUSU9OEAESHAoYSU5WRVJTSU9OX01FVEhPRF9ORVRXT1JLEAISHQoZSU5W
-            RVJTSU9OX01FVEhPRF9QT0xJU0hFRBADMpgECg5IZXN0b25JbnZlcnRlchI7CgZJbnZlcnQSFy52b21tYS52MS5JbnZlcnRS
-            ZXF1ZXN0Ghgudm9tbWEudjEuSW52ZXJ0UmVzcG9uc2USSgoLSW52ZXJ0QmF0Y2gSHC52b21tYS52MS5JbnZlcnRCYXRjaFJl
-            cXVlc3QaHS52b21tYS52MS5JbnZlcnRCYXRjaFJlc3BvbnNlEjgKBVByaWNlEhYudm9tbWEudjEuUHJpY2VSZXF1ZXN0Ghcu
-            dm9tbWEudjEuUHJpY2VSZXNwb25zZRJcChFJbXBsaWVkVm9sYXRpbGl0eRIiLnZvbW1hLnYxLkltcGxpZWRWb2xhdGlsaXR5
-            UmVxdWVzdBojLnZvbW1hLnYxLkltcGxpZWRWb2xhdGlsaXR5UmVzcG9uc2USRAoJQ2FsaWJyYXRlEhoudm9tbWEudjEuQ2Fs
-            aWJyYXRlUmVxdWVzdBobLnZvbW1hLnYxLkNhbGlicmF0ZVJlc3BvbnNlEk0KDEJ1aWxkU3VyZmFjZRIdLnZvbW1hLnYxLkJ1
-            aWxkU3VyZmFjZVJlcXVlc3QaHi52b21tYS52MS5CdWlsZFN1cmZhY2VSZXNwb25zZRJQCg1EZXNjcmliZU1vZGVsEh4udm9t
-            bWEudjEuRGVzY3JpYmVNb2RlbFJlcXVlc3QaHy52b21tYS52MS5EZXNjcmliZU1vZGVsUmVzcG9uc2ViBnByb3RvMw==
+            YS52MS5PcHRpb25LaW5kEg4KBmdyZWVrcxgIIAEoCBIgCgVqdW1wcxgJIAEoCzIPLnZvbW1hLnYxLkp1bXBzSABCCAoGX2p1
+            bXBzIjIKBUp1bXBzEg4KBmxhbWJkYRgBIAEoARIKCgJtdRgCIAEoARINCgVkZWx0YRgDIAEoASLmAQoNUHJpY2VSZXNwb25z
+            ZRIOCgZwcmljZXMYASADKAESDQoFZGVsdGEYAiADKAESDQoFZ2FtbWEYAyADKAESEAoIYnlfa2FwcGEYBCADKAESEAoIYnlf
+            dGhldGEYBSADKAESEAoIYnlfc2lnbWEYBiADKAESDgoGYnlfcmhvGAcgAygBEg0KBWJ5X3YwGAggAygBEg8KB2RpZ2l0YWwY
+            CSADKAESDQoFdGhldGEYCiADKAESEQoJYnlfbGFtYmRhGAsgAygBEg0KBWJ5X211GAwgAygBEhAKCGJ5X2RlbHRhGA0gAygB
+            IqEBChhJbXBsaWVkVm9sYXRpbGl0eVJlcXVlc3QSDAoEc3BvdBgBIAEoARIMCgRyYXRlGAIgASgBEhYKDmRpdmlkZW5kX3lp
+            ZWxkGAMgASgBEg4KBnByaWNlcxgEIAMoARIPCgdzdHJpa2VzGAUgAygBEgsKA3RhdRgGIAMoARIjCgVraW5kcxgHIAMoDjIU
+            LnZvbW1hLnYxLk9wdGlvbktpbmQiRwoZSW1wbGllZFZvbGF0aWxpdHlSZXNwb25zZRIaChJpbXBsaWVkX3ZvbGF0aWxpdHkY
+            ASADKAESDgoGZXJyb3JzGAIgAygJItMBChBDYWxpYnJhdGVSZXF1ZXN0EiIKB3N1cmZhY2UYASABKAsyES52b21tYS52MS5T
+            dXJmYWNlEisKBXN0YXJ0GAIgASgLMhoudm9tbWEudjEuSGVzdG9uUGFyYW1ldGVyc0gAEg8KB3dlaWdodHMYAyADKAESDgoG
+            ZmVsbGVyGAQgASgIEhYKDm1heF9pdGVyYXRpb25zGAUgASgFEisKBm1ldGhvZBgGIAEoDjIbLnZvbW1hLnYxLkNhbGlicmF0
+            aW9uTWV0aG9kQggKBl9zdGFydCKPAgoRQ2FsaWJyYXRlUmVzcG9uc2USLgoKcGFyYW1ldGVycxgBIAEoCzIaLnZvbW1hLnYx
+            Lkhlc3RvblBhcmFtZXRlcnMSFwoPcm1zZV92b2xhdGlsaXR5GAIgASgBEhIKCnJtc2VfcHJpY2UYAyABKAESEgoKaXRlcmF0
+            aW9ucxgEIAEoBRITCgt0ZXJtaW5hdGlvbhgFIAEoCRIYChBjb25kaXRpb25fbnVtYmVyGAYgASgBEhcKD3N0YW5kYXJkX2Vy
+            cm9ycxgHIAMoARIRCglyZXNpZHVhbHMYCCADKAESLgoKdHJhamVjdG9yeRgJIAMoCzIaLnZvbW1hLnYxLkNhbGlicmF0aW9u
+            UG9pbnQiXgoQQ2FsaWJyYXRpb25Qb2ludBIMCgRzdGVwGAEgASgFEgwKBGxvc3MYAiABKAESLgoKcGFyYW1ldGVycxgDIAEo
+            CzIaLnZvbW1hLnYxLkhlc3RvblBhcmFtZXRlcnMiXwoTQnVpbGRTdXJmYWNlUmVxdWVzdBIkCgVjaGFpbhgBIAEoCzIVLnZv
+            bW1hLnYxLk9wdGlvbkNoYWluEhUKDWxvZ19tb25leW5lc3MYAiADKAESCwoDdGF1GAMgAygBIp8CChRCdWlsZFN1cmZhY2VS
+            ZXNwb25zZRIiCgdzdXJmYWNlGAEgASgLMhEudm9tbWEudjEuU3VyZmFjZRITCgtxdW90ZXNfdXNlZBgCIAEoDRJJCg5xdW90
+            ZXNfZHJvcHBlZBgDIAMoCzIxLnZvbW1hLnYxLkJ1aWxkU3VyZmFjZVJlc3BvbnNlLlF1b3Rlc0Ryb3BwZWRFbnRyeRISCgpz
+            bWlsZV9ybXNlGAQgASgBEhsKE2NhbGVuZGFyX3Zpb2xhdGlvbnMYBSABKA0SHAoUYnV0dGVyZmx5X3Zpb2xhdGlvbnMYBiAB
+            KA0aNAoSUXVvdGVzRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEiFgoURGVzY3JpYmVNb2Rl
+            bFJlcXVlc3QioAIKFURlc2NyaWJlTW9kZWxSZXNwb25zZRIqCgdtZXRob2RzGAEgAygOMhkudm9tbWEudjEuSW52ZXJzaW9u
+            TWV0aG9kEjEKDmRlZmF1bHRfbWV0aG9kGAIgASgOMhkudm9tbWEudjEuSW52ZXJzaW9uTWV0aG9kEhUKDW1vZGVsX3ZlcnNp
+            b24YAyABKAkSFQoNbG9nX21vbmV5bmVzcxgEIAMoARILCgN0YXUYBSADKAESPQoHbmV0d29yaxgGIAMoCzIsLnZvbW1hLnYx
+            LkRlc2NyaWJlTW9kZWxSZXNwb25zZS5OZXR3b3JrRW50cnkaLgoMTmV0d29ya0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1
+            ZRgCIAEoCToCOAEqkgEKD0ludmVyc2lvbk1ldGhvZBIgChxJTlZFUlNJT05fTUVUSE9EX1VOU1BFQ0lGSUVEEAASIAocSU5W
+            RVJTSU9OX01FVEhPRF9DQUxJQlJBVElPThABEhwKGElOVkVSU0lPTl9NRVRIT0RfTkVUV09SSxACEh0KGUlOVkVSU0lPTl9N
+            RVRIT0RfUE9MSVNIRUQQAyqAAQoRQ2FsaWJyYXRpb25NZXRob2QSIgoeQ0FMSUJSQVRJT05fTUVUSE9EX1VOU1BFQ0lGSUVE
+            EAASKgomQ0FMSUJSQVRJT05fTUVUSE9EX0xFVkVOQkVSR19NQVJRVUFSRFQQARIbChdDQUxJQlJBVElPTl9NRVRIT0RfQURB
+            TRACMpgECg5IZXN0b25JbnZlcnRlchI7CgZJbnZlcnQSFy52b21tYS52MS5JbnZlcnRSZXF1ZXN0Ghgudm9tbWEudjEuSW52
+            ZXJ0UmVzcG9uc2USSgoLSW52ZXJ0QmF0Y2gSHC52b21tYS52MS5JbnZlcnRCYXRjaFJlcXVlc3QaHS52b21tYS52MS5JbnZl
+            cnRCYXRjaFJlc3BvbnNlEjgKBVByaWNlEhYudm9tbWEudjEuUHJpY2VSZXF1ZXN0Ghcudm9tbWEudjEuUHJpY2VSZXNwb25z
+            ZRJcChFJbXBsaWVkVm9sYXRpbGl0eRIiLnZvbW1hLnYxLkltcGxpZWRWb2xhdGlsaXR5UmVxdWVzdBojLnZvbW1hLnYxLklt
+            cGxpZWRWb2xhdGlsaXR5UmVzcG9uc2USRAoJQ2FsaWJyYXRlEhoudm9tbWEudjEuQ2FsaWJyYXRlUmVxdWVzdBobLnZvbW1h
+            LnYxLkNhbGlicmF0ZVJlc3BvbnNlEk0KDEJ1aWxkU3VyZmFjZRIdLnZvbW1hLnYxLkJ1aWxkU3VyZmFjZVJlcXVlc3QaHi52
+            b21tYS52MS5CdWlsZFN1cmZhY2VSZXNwb25zZRJQCg1EZXNjcmliZU1vZGVsEh4udm9tbWEudjEuRGVzY3JpYmVNb2RlbFJl
+            cXVlc3QaHy52b21tYS52MS5EZXNjcmliZU1vZGVsUmVzcG9uc2ViBnByb3RvMw==
             """
     )
 }

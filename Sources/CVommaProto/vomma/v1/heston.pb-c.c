@@ -55,6 +55,12 @@ void   vomma__v1__price_request__init
   static const Vomma__V1__PriceRequest init_value = VOMMA__V1__PRICE_REQUEST__INIT;
   *message = init_value;
 }
+void   vomma__v1__jumps__init
+                     (Vomma__V1__Jumps         *message)
+{
+  static const Vomma__V1__Jumps init_value = VOMMA__V1__JUMPS__INIT;
+  *message = init_value;
+}
 void   vomma__v1__price_response__init
                      (Vomma__V1__PriceResponse         *message)
 {
@@ -83,6 +89,12 @@ void   vomma__v1__calibrate_response__init
                      (Vomma__V1__CalibrateResponse         *message)
 {
   static const Vomma__V1__CalibrateResponse init_value = VOMMA__V1__CALIBRATE_RESPONSE__INIT;
+  *message = init_value;
+}
+void   vomma__v1__calibration_point__init
+                     (Vomma__V1__CalibrationPoint         *message)
+{
+  static const Vomma__V1__CalibrationPoint init_value = VOMMA__V1__CALIBRATION_POINT__INIT;
   *message = init_value;
 }
 void   vomma__v1__build_surface_request__init
@@ -608,7 +620,7 @@ const ProtobufCMessageDescriptor vomma__v1__invert_result__descriptor =
   (ProtobufCMessageInit) vomma__v1__invert_result__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__price_request__field_descriptors[8] =
+static const ProtobufCFieldDescriptor vomma__v1__price_request__field_descriptors[9] =
 {
   {
     "parameters_1",
@@ -706,10 +718,23 @@ static const ProtobufCFieldDescriptor vomma__v1__price_request__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "jumps_9",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__V1__PriceRequest, _jumps_case),
+    offsetof(Vomma__V1__PriceRequest, jumps_9),
+    &vomma__v1__jumps__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__price_request__field_indices_by_name[] = {
   3,   /* field[3] = dividend_yield_4 */
   7,   /* field[7] = greeks_8 */
+  8,   /* field[8] = jumps_9 */
   6,   /* field[6] = kinds_7 */
   0,   /* field[0] = parameters_1 */
   2,   /* field[2] = rate_3 */
@@ -720,7 +745,7 @@ static const unsigned vomma__v1__price_request__field_indices_by_name[] = {
 static const ProtobufCIntRange vomma__v1__price_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 8 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor vomma__v1__price_request__descriptor =
 {
@@ -730,14 +755,78 @@ const ProtobufCMessageDescriptor vomma__v1__price_request__descriptor =
   "Vomma__V1__PriceRequest",
   "vomma.v1",
   sizeof(Vomma__V1__PriceRequest),
-  8,
+  9,
   vomma__v1__price_request__field_descriptors,
   vomma__v1__price_request__field_indices_by_name,
   1,  vomma__v1__price_request__number_ranges,
   (ProtobufCMessageInit) vomma__v1__price_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__price_response__field_descriptors[9] =
+static const ProtobufCFieldDescriptor vomma__v1__jumps__field_descriptors[3] =
+{
+  {
+    "lambda_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Jumps, lambda_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mu_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Jumps, mu_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "delta_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Jumps, delta_3),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__jumps__field_indices_by_name[] = {
+  2,   /* field[2] = delta_3 */
+  0,   /* field[0] = lambda_1 */
+  1,   /* field[1] = mu_2 */
+};
+static const ProtobufCIntRange vomma__v1__jumps__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor vomma__v1__jumps__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.Jumps",
+  "Jumps",
+  "Vomma__V1__Jumps",
+  "vomma.v1",
+  sizeof(Vomma__V1__Jumps),
+  3,
+  vomma__v1__jumps__field_descriptors,
+  vomma__v1__jumps__field_indices_by_name,
+  1,  vomma__v1__jumps__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__jumps__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__price_response__field_descriptors[13] =
 {
   {
     "prices_1",
@@ -847,9 +936,60 @@ static const ProtobufCFieldDescriptor vomma__v1__price_response__field_descripto
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "theta_10",
+    10,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__PriceResponse, n_theta_10),
+    offsetof(Vomma__V1__PriceResponse, theta_10),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_lambda_11",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__PriceResponse, n_by_lambda_11),
+    offsetof(Vomma__V1__PriceResponse, by_lambda_11),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_mu_12",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__PriceResponse, n_by_mu_12),
+    offsetof(Vomma__V1__PriceResponse, by_mu_12),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "by_delta_13",
+    13,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__PriceResponse, n_by_delta_13),
+    offsetof(Vomma__V1__PriceResponse, by_delta_13),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__price_response__field_indices_by_name[] = {
+  12,   /* field[12] = by_delta_13 */
   3,   /* field[3] = by_kappa_4 */
+  10,   /* field[10] = by_lambda_11 */
+  11,   /* field[11] = by_mu_12 */
   6,   /* field[6] = by_rho_7 */
   5,   /* field[5] = by_sigma_6 */
   4,   /* field[4] = by_theta_5 */
@@ -858,11 +998,12 @@ static const unsigned vomma__v1__price_response__field_indices_by_name[] = {
   8,   /* field[8] = digital_9 */
   2,   /* field[2] = gamma_3 */
   0,   /* field[0] = prices_1 */
+  9,   /* field[9] = theta_10 */
 };
 static const ProtobufCIntRange vomma__v1__price_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor vomma__v1__price_response__descriptor =
 {
@@ -872,7 +1013,7 @@ const ProtobufCMessageDescriptor vomma__v1__price_response__descriptor =
   "Vomma__V1__PriceResponse",
   "vomma.v1",
   sizeof(Vomma__V1__PriceResponse),
-  9,
+  13,
   vomma__v1__price_response__field_descriptors,
   vomma__v1__price_response__field_indices_by_name,
   1,  vomma__v1__price_response__number_ranges,
@@ -1046,7 +1187,7 @@ const ProtobufCMessageDescriptor vomma__v1__implied_volatility_response__descrip
   (ProtobufCMessageInit) vomma__v1__implied_volatility_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__calibrate_request__field_descriptors[5] =
+static const ProtobufCFieldDescriptor vomma__v1__calibrate_request__field_descriptors[6] =
 {
   {
     "surface_1",
@@ -1108,10 +1249,23 @@ static const ProtobufCFieldDescriptor vomma__v1__calibrate_request__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "method_6",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__CalibrateRequest, method_6),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__calibrate_request__field_indices_by_name[] = {
   3,   /* field[3] = feller_4 */
   4,   /* field[4] = max_iterations_5 */
+  5,   /* field[5] = method_6 */
   1,   /* field[1] = start_2 */
   0,   /* field[0] = surface_1 */
   2,   /* field[2] = weights_3 */
@@ -1119,7 +1273,7 @@ static const unsigned vomma__v1__calibrate_request__field_indices_by_name[] = {
 static const ProtobufCIntRange vomma__v1__calibrate_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor vomma__v1__calibrate_request__descriptor =
 {
@@ -1129,14 +1283,14 @@ const ProtobufCMessageDescriptor vomma__v1__calibrate_request__descriptor =
   "Vomma__V1__CalibrateRequest",
   "vomma.v1",
   sizeof(Vomma__V1__CalibrateRequest),
-  5,
+  6,
   vomma__v1__calibrate_request__field_descriptors,
   vomma__v1__calibrate_request__field_indices_by_name,
   1,  vomma__v1__calibrate_request__number_ranges,
   (ProtobufCMessageInit) vomma__v1__calibrate_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__calibrate_response__field_descriptors[8] =
+static const ProtobufCFieldDescriptor vomma__v1__calibrate_response__field_descriptors[9] =
 {
   {
     "parameters_1",
@@ -1234,6 +1388,18 @@ static const ProtobufCFieldDescriptor vomma__v1__calibrate_response__field_descr
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "trajectory_9",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__V1__CalibrateResponse, n_trajectory_9),
+    offsetof(Vomma__V1__CalibrateResponse, trajectory_9),
+    &vomma__v1__calibration_point__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__calibrate_response__field_indices_by_name[] = {
   5,   /* field[5] = condition_number_6 */
@@ -1244,11 +1410,12 @@ static const unsigned vomma__v1__calibrate_response__field_indices_by_name[] = {
   1,   /* field[1] = rmse_volatility_2 */
   6,   /* field[6] = standard_errors_7 */
   4,   /* field[4] = termination_5 */
+  8,   /* field[8] = trajectory_9 */
 };
 static const ProtobufCIntRange vomma__v1__calibrate_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 8 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor vomma__v1__calibrate_response__descriptor =
 {
@@ -1258,11 +1425,75 @@ const ProtobufCMessageDescriptor vomma__v1__calibrate_response__descriptor =
   "Vomma__V1__CalibrateResponse",
   "vomma.v1",
   sizeof(Vomma__V1__CalibrateResponse),
-  8,
+  9,
   vomma__v1__calibrate_response__field_descriptors,
   vomma__v1__calibrate_response__field_indices_by_name,
   1,  vomma__v1__calibrate_response__number_ranges,
   (ProtobufCMessageInit) vomma__v1__calibrate_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__calibration_point__field_descriptors[3] =
+{
+  {
+    "step_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__CalibrationPoint, step_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "loss_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__CalibrationPoint, loss_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "parameters_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__CalibrationPoint, parameters_3),
+    &vomma__v1__heston_parameters__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__calibration_point__field_indices_by_name[] = {
+  1,   /* field[1] = loss_2 */
+  2,   /* field[2] = parameters_3 */
+  0,   /* field[0] = step_1 */
+};
+static const ProtobufCIntRange vomma__v1__calibration_point__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor vomma__v1__calibration_point__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.CalibrationPoint",
+  "CalibrationPoint",
+  "Vomma__V1__CalibrationPoint",
+  "vomma.v1",
+  sizeof(Vomma__V1__CalibrationPoint),
+  3,
+  vomma__v1__calibration_point__field_descriptors,
+  vomma__v1__calibration_point__field_indices_by_name,
+  1,  vomma__v1__calibration_point__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__calibration_point__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor vomma__v1__build_surface_request__field_descriptors[3] =

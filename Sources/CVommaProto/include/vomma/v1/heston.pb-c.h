@@ -24,11 +24,13 @@ typedef struct Vomma__V1__InvertBatchRequest Vomma__V1__InvertBatchRequest;
 typedef struct Vomma__V1__InvertBatchResponse Vomma__V1__InvertBatchResponse;
 typedef struct Vomma__V1__InvertResult Vomma__V1__InvertResult;
 typedef struct Vomma__V1__PriceRequest Vomma__V1__PriceRequest;
+typedef struct Vomma__V1__Jumps Vomma__V1__Jumps;
 typedef struct Vomma__V1__PriceResponse Vomma__V1__PriceResponse;
 typedef struct Vomma__V1__ImpliedVolatilityRequest Vomma__V1__ImpliedVolatilityRequest;
 typedef struct Vomma__V1__ImpliedVolatilityResponse Vomma__V1__ImpliedVolatilityResponse;
 typedef struct Vomma__V1__CalibrateRequest Vomma__V1__CalibrateRequest;
 typedef struct Vomma__V1__CalibrateResponse Vomma__V1__CalibrateResponse;
+typedef struct Vomma__V1__CalibrationPoint Vomma__V1__CalibrationPoint;
 typedef struct Vomma__V1__BuildSurfaceRequest Vomma__V1__BuildSurfaceRequest;
 typedef struct Vomma__V1__BuildSurfaceResponse Vomma__V1__BuildSurfaceResponse;
 typedef struct Vomma__V1__BuildSurfaceResponse__QuotesDroppedEntry Vomma__V1__BuildSurfaceResponse__QuotesDroppedEntry;
@@ -152,6 +154,12 @@ struct  Vomma__V1__InvertResult
     , VOMMA__V1__INVERT_RESULT__RESULT__NOT_SET, {0} }
 
 
+typedef enum {
+  VOMMA__V1__PRICE_REQUEST___JUMPS__NOT_SET = 0,
+  VOMMA__V1__PRICE_REQUEST___JUMPS_JUMPS_9 = 9
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__V1__PRICE_REQUEST___JUMPS__CASE)
+} Vomma__V1__PriceRequest__JumpsCase;
+
 struct  Vomma__V1__PriceRequest
 {
   ProtobufCMessage base;
@@ -166,10 +174,26 @@ struct  Vomma__V1__PriceRequest
   size_t n_kinds_7;
   int32_t *kinds_7;
   uint64_t greeks_8;
+  Vomma__V1__PriceRequest__JumpsCase _jumps_case;
+  union {
+    Vomma__V1__Jumps *jumps_9;
+  };
 };
 #define VOMMA__V1__PRICE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__price_request__descriptor) \
-    , NULL, 0, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0 }
+    , NULL, 0, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0, VOMMA__V1__PRICE_REQUEST___JUMPS__NOT_SET, {0} }
+
+
+struct  Vomma__V1__Jumps
+{
+  ProtobufCMessage base;
+  uint64_t lambda_1;
+  uint64_t mu_2;
+  uint64_t delta_3;
+};
+#define VOMMA__V1__JUMPS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__jumps__descriptor) \
+    , 0, 0, 0 }
 
 
 struct  Vomma__V1__PriceResponse
@@ -193,10 +217,18 @@ struct  Vomma__V1__PriceResponse
   uint64_t *by_v0_8;
   size_t n_digital_9;
   uint64_t *digital_9;
+  size_t n_theta_10;
+  uint64_t *theta_10;
+  size_t n_by_lambda_11;
+  uint64_t *by_lambda_11;
+  size_t n_by_mu_12;
+  uint64_t *by_mu_12;
+  size_t n_by_delta_13;
+  uint64_t *by_delta_13;
 };
 #define VOMMA__V1__PRICE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__price_response__descriptor) \
-    , 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL }
+    , 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL }
 
 
 struct  Vomma__V1__ImpliedVolatilityRequest
@@ -246,6 +278,7 @@ struct  Vomma__V1__CalibrateRequest
   uint64_t *weights_3;
   uint64_t feller_4;
   int32_t max_iterations_5;
+  int32_t method_6;
   Vomma__V1__CalibrateRequest__StartCase _start_case;
   union {
     Vomma__V1__HestonParameters *start_2;
@@ -253,7 +286,7 @@ struct  Vomma__V1__CalibrateRequest
 };
 #define VOMMA__V1__CALIBRATE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__calibrate_request__descriptor) \
-    , NULL, 0,NULL, 0, 0, VOMMA__V1__CALIBRATE_REQUEST___START__NOT_SET, {0} }
+    , NULL, 0,NULL, 0, 0, 0, VOMMA__V1__CALIBRATE_REQUEST___START__NOT_SET, {0} }
 
 
 struct  Vomma__V1__CalibrateResponse
@@ -269,10 +302,24 @@ struct  Vomma__V1__CalibrateResponse
   uint64_t *standard_errors_7;
   size_t n_residuals_8;
   uint64_t *residuals_8;
+  size_t n_trajectory_9;
+  Vomma__V1__CalibrationPoint **trajectory_9;
 };
 #define VOMMA__V1__CALIBRATE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__calibrate_response__descriptor) \
-    , NULL, 0, 0, 0, {0,NULL}, 0, 0,NULL, 0,NULL }
+    , NULL, 0, 0, 0, {0,NULL}, 0, 0,NULL, 0,NULL, 0,NULL }
+
+
+struct  Vomma__V1__CalibrationPoint
+{
+  ProtobufCMessage base;
+  int32_t step_1;
+  uint64_t loss_2;
+  Vomma__V1__HestonParameters *parameters_3;
+};
+#define VOMMA__V1__CALIBRATION_POINT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__calibration_point__descriptor) \
+    , 0, 0, NULL }
 
 
 struct  Vomma__V1__BuildSurfaceRequest
@@ -415,6 +462,9 @@ void   vomma__v1__invert_result__init
 /* Vomma__V1__PriceRequest methods */
 void   vomma__v1__price_request__init
                      (Vomma__V1__PriceRequest         *message);
+/* Vomma__V1__Jumps methods */
+void   vomma__v1__jumps__init
+                     (Vomma__V1__Jumps         *message);
 /* Vomma__V1__PriceResponse methods */
 void   vomma__v1__price_response__init
                      (Vomma__V1__PriceResponse         *message);
@@ -430,6 +480,9 @@ void   vomma__v1__calibrate_request__init
 /* Vomma__V1__CalibrateResponse methods */
 void   vomma__v1__calibrate_response__init
                      (Vomma__V1__CalibrateResponse         *message);
+/* Vomma__V1__CalibrationPoint methods */
+void   vomma__v1__calibration_point__init
+                     (Vomma__V1__CalibrationPoint         *message);
 /* Vomma__V1__BuildSurfaceRequest methods */
 void   vomma__v1__build_surface_request__init
                      (Vomma__V1__BuildSurfaceRequest         *message);
@@ -474,6 +527,9 @@ typedef void (*Vomma__V1__InvertResult_Closure)
 typedef void (*Vomma__V1__PriceRequest_Closure)
                  (const Vomma__V1__PriceRequest *message,
                   void *closure_data);
+typedef void (*Vomma__V1__Jumps_Closure)
+                 (const Vomma__V1__Jumps *message,
+                  void *closure_data);
 typedef void (*Vomma__V1__PriceResponse_Closure)
                  (const Vomma__V1__PriceResponse *message,
                   void *closure_data);
@@ -488,6 +544,9 @@ typedef void (*Vomma__V1__CalibrateRequest_Closure)
                   void *closure_data);
 typedef void (*Vomma__V1__CalibrateResponse_Closure)
                  (const Vomma__V1__CalibrateResponse *message,
+                  void *closure_data);
+typedef void (*Vomma__V1__CalibrationPoint_Closure)
+                 (const Vomma__V1__CalibrationPoint *message,
                   void *closure_data);
 typedef void (*Vomma__V1__BuildSurfaceRequest_Closure)
                  (const Vomma__V1__BuildSurfaceRequest *message,
@@ -521,11 +580,13 @@ extern const ProtobufCMessageDescriptor vomma__v1__invert_batch_request__descrip
 extern const ProtobufCMessageDescriptor vomma__v1__invert_batch_response__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__invert_result__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__price_request__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__jumps__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__price_response__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__implied_volatility_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__implied_volatility_response__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__calibrate_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__calibrate_response__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__calibration_point__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__build_surface_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__build_surface_response__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__build_surface_response__quotes_dropped_entry__descriptor;
