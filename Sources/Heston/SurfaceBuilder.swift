@@ -67,10 +67,12 @@ public struct SurfaceBuilder: Sendable {
 
     /// What was kept of a chain, and why the rest was not.
     public struct Hygiene: Sendable, Equatable {
+        /// One a quote, in the chain's order.
+        public var fates: [Fate] = []
         /// By reason; reasons that did not occur are absent. They sum to `total`.
-        public var counts: [Fate: Int] = [:]
-        public var total: Int { counts.values.reduce(0, +) }
-        public subscript(fate: Fate) -> Int { counts[fate] ?? 0 }
+        public var counts: [Fate: Int] { fates.reduce(into: [:]) { $0[$1, default: 0] += 1 } }
+        public var total: Int { fates.count }
+        public subscript(fate: Fate) -> Int { fates.count { $0 == fate } }
     }
 
     /// Static arbitrage, measured and not repaired.
@@ -146,40 +148,41 @@ public struct SurfaceBuilder: Sendable {
     // MARK: Cleaning
 
     private func clean(_ chain: OptionChain, _ hygiene: inout Hygiene) -> [Smile] {
-        var byExpiry: [Timestamp: [OptionQuote]] = [:]
-        for quote in chain.quotes {
+        hygiene.fates = [Fate](repeating: .kept, count: chain.quotes.count)
+        var byExpiry: [Timestamp: [Int]] = [:]
+        for (index, quote) in chain.quotes.enumerated() {
             if let reason = firstFault(quote, chain) {
-                hygiene.counts[reason, default: 0] += 1
+                hygiene.fates[index] = reason
             } else {
-                byExpiry[quote.expiry, default: []].append(quote)
+                byExpiry[quote.expiry, default: []].append(index)
             }
         }
         var smiles: [Smile] = []
-        for (expiry, quotes) in byExpiry.sorted(by: { $0.key < $1.key }) {
-            let forwards = quotes.map(\.underlyingPrice).sorted()
+        for (expiry, places) in byExpiry.sorted(by: { $0.key < $1.key }) {
+            let forwards = places.map { chain.quotes[$0].underlyingPrice }.sorted()
             let middle = forwards.count / 2
             let forward =
                 forwards.count % 2 == 1 ? forwards[middle] : 0.5 * (forwards[middle - 1] + forwards[middle])
             // One quote a strike: the out-of-the-money side. A duplicate of it counts as in the money.
-            var chosen: [Double: Double] = [:]
-            for quote in quotes {
+            var chosen: [Double: (volatility: Double, place: Int)] = [:]
+            for place in places {
+                let quote = chain.quotes[place]
                 let isOut = quote.kind == .call ? quote.strike >= forward : quote.strike < forward
                 if isOut, chosen[quote.strike] == nil, let volatility = quote.markVolatility {
-                    chosen[quote.strike] = volatility
+                    chosen[quote.strike] = (volatility, place)
                 } else {
-                    hygiene.counts[.inTheMoney, default: 0] += 1
+                    hygiene.fates[place] = .inTheMoney
                 }
             }
             guard chosen.count >= configuration.minimumQuotesPerExpiry else {
-                if !chosen.isEmpty { hygiene.counts[.sparseExpiry, default: 0] += chosen.count }
+                for (_, place) in chosen.values { hygiene.fates[place] = .sparseExpiry }
                 continue
             }
-            hygiene.counts[.kept, default: 0] += chosen.count
             let ordered = chosen.sorted { $0.key < $1.key }
             smiles.append(
                 Smile(
                     expiry: expiry, tau: (expiry - chain.snapshotTime).years, forward: forward,
-                    logMoneyness: ordered.map { log($0.key / forward) }, volatility: ordered.map(\.value)))
+                    logMoneyness: ordered.map { log($0.key / forward) }, volatility: ordered.map(\.value.volatility)))
         }
         return smiles
     }

@@ -113,7 +113,7 @@ public struct InverseScaling: Sendable, Equatable {
         zip([p.kappa, p.theta, p.sigma, 1 - p.rho * p.rho, p.v0], parameterDeviation).map { $0 * $1 }
     }
 
-    private static func transform(_ value: Double, _ index: Int) -> Double {
+    static func transform(_ value: Double, _ index: Int) -> Double {
         index == 3 ? 0.5 * log((1 + value) / (1 - value)) : log(value)
     }
 }

@@ -93,6 +93,11 @@ public struct InverseTraining: Sendable {
     /// A training from new weights on synthetic surfaces. The last tenth of them, at most 10,000, is for validation.
     public init(_ data: SurfaceDataset, _ configuration: Configuration = .init()) {
         precondition(configuration.mode == .synthetic, "market surfaces are learnt by a network that there is")
+        var configuration = configuration
+        if data.generator.kind == .paths {
+            // Moments have no price, and none of them is ever missing.
+            (configuration.repricingWeight, configuration.missingShare) = (0, 0)
+        }
         let rows = Self.rows(data)
         let network = InverseNetwork(configuration.architecture, grid: data.generator.grid)
         var random = RandomGenerator(seed: configuration.seed)

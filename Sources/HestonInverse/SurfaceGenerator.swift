@@ -11,6 +11,8 @@ public struct SurfaceGenerator: Sendable, Equatable {
         /// max(√(θ + (v₀ − θ)e^(−κT)) + ρk/√(1 + T) + σk², 1e-4): a caricature with the same parameters, for a quick
         /// first training.
         case proxy
+        /// No surfaces at all: moments of simulated paths, on `MomentSurface.grid`. v₀ is the variance at their end.
+        case paths
     }
 
     /// Out-of-the-money prices at or below this fraction of the forward tell nothing: their cells are missing.
@@ -23,7 +25,9 @@ public struct SurfaceGenerator: Sendable, Equatable {
     public var grid: SurfaceGrid
     public var seed: UInt64
 
+    /// Traps on paths on another grid than their moments'.
     public init(_ preset: ParameterPreset, kind: Kind = .heston, grid: SurfaceGrid = .standard, seed: UInt64) {
+        precondition(kind != .paths || grid == MomentSurface.grid, "paths have the grid of their moments")
         self.kind = kind
         self.preset = preset
         self.grid = grid
@@ -93,15 +97,32 @@ public struct SurfaceGenerator: Sendable, Equatable {
             // Another odd number than the generator's own increment, or neighbours would share their states.
             var random = RandomGenerator(seed: generator.seed &+ UInt64(index) &* 0xD134_2543_DE82_EF95)
             for _ in 0..<1000 {
-                let parameters = generator.preset.draw(&random)
-                if fill(parameters), Arbitrage.isAbsent(volatilities, generator.grid) {
-                    drawn.volatilities += volatilities
-                    drawn.parameters += parameters.array
-                    return
+                var parameters = generator.preset.draw(&random)
+                if generator.kind == .paths {
+                    guard let end = walk(parameters, &random) else { continue }
+                    parameters.v0 = end
+                } else if !fill(parameters) || !Arbitrage.isAbsent(volatilities, generator.grid) {
+                    drawn.refused += 1
+                    continue
                 }
-                drawn.refused += 1
+                drawn.volatilities += volatilities
+                drawn.parameters += parameters.array
+                return
             }
             throw .generatorExhausted(made: index, attempts: 1000)
+        }
+
+        /// Half an hour of one-minute returns; the variance at its end, `nil` where it is 0: no logarithm tells it.
+        private mutating func walk(_ p: HestonParameters, _ random: inout RandomGenerator) -> Double? {
+            guard let stepper = try? HestonStepper(p, drift: 0, stepYears: 1 / MomentSurface.minutesPerYear) else {
+                return nil
+            }
+            var variance = p.v0
+            let returns = (0..<MomentSurface.returnCount).map { _ in
+                stepper.logReturn(variance: &variance, using: &random)
+            }
+            volatilities = MomentSurface.values(returns)
+            return variance > 1e-4 ? variance : nil
         }
 
         private mutating func fill(_ p: HestonParameters) -> Bool {
@@ -119,6 +140,7 @@ public struct SurfaceGenerator: Sendable, Equatable {
                         volatilities[i * grid.tau.count + t] = price > informationFloor ? value : .nan
                     }
                 }
+            case .paths: return false
             }
             return volatilities.count { !$0.isNaN } >= minimumCells
         }

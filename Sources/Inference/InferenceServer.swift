@@ -34,7 +34,9 @@ struct InferenceService: GRPCInferenceService {
     }
 
     func serverReady(_ request: ServerReadyRequest, context: CallContext) async throws -> ServerReadyResponse {
-        for model in models.values where await model.versions.isEmpty { return ServerReadyResponse(ready: false) }
+        for model in models.values where !model.isOptional {
+            if await model.versions.isEmpty { return ServerReadyResponse(ready: false) }
+        }
         return ServerReadyResponse(ready: true)
     }
 

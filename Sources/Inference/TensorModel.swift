@@ -9,6 +9,12 @@ public protocol TensorModel: Sendable {
     var versions: [any TensorModelVersion] { get async }
     /// What to do while there are no versions: `no policy has been promoted: train one and promote it`.
     var absence: String { get }
+    /// Whether the server is ready without it.
+    var isOptional: Bool { get }
+}
+
+extension TensorModel {
+    public var isOptional: Bool { false }
 }
 
 /// One version of a model: tensors in, tensors out. Unchanged once made.

@@ -101,7 +101,14 @@ import Testing
             .invalid: 1, .sparseExpiry: 1,
         ]
         for (fate, count) in expected { #expect(result.hygiene[fate] == count, "\(fate)") }
-        #expect(result.hygiene.total == chain.quotes.count)
+        #expect(result.hygiene.total == chain.quotes.count && result.hygiene.fates.count == chain.quotes.count)
+        // Each quote's own fate, in the chain's order.
+        #expect(
+            result.hygiene.fates.suffix(11) == [
+                .expired, .expired, .expiringSoon, .missingMark, .implausibleMark, .implausibleMark, .noBid, .stale,
+                .crossed, .invalid, .sparseExpiry,
+            ])
+        #expect(Array(result.hygiene.fates.dropLast(11)) == clean.hygiene.fates)
     }
 
     @Test("arbitrage in the quotes is measured")

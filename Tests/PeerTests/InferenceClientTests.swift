@@ -117,6 +117,10 @@ struct InferenceClientTests {
         try inverse.runEpoch()
         let inverseBytes = inverse.model(metadata: ["preset": "crypto"]).safetensors()
         try Data(inverseBytes).write(to: network)
+        let paths = SurfaceGenerator(.crypto, kind: .paths, grid: MomentSurface.grid, seed: 1)
+        var embedding = InverseTraining(try paths.surfaces(count: 1000))
+        try embedding.runEpoch()
+        let embeddingBytes = embedding.model().safetensors()
         var random = RandomGenerator(seed: 5)
         let architecture = MLPPolicy.Architecture(
             observationSize: 10, hidden: [8], window: 2, featureCount: 3)
@@ -136,6 +140,9 @@ struct InferenceClientTests {
                 name: "regime", kind: "hmm", checkpoint: regimes.serialised, on: connection)
             _ = try ModelRepository.register(
                 name: "heston_inverse", kind: "heston_inverse_synth", checkpoint: inverseBytes, on: connection)
+            _ = try ModelRepository.register(
+                name: "regime_embedding", kind: "heston_moments", checkpoint: embeddingBytes, on: connection)
+            try ModelRepository.promote("regime_embedding", version: 1, on: connection)
             try ModelRepository.promote("heston_inverse", version: 1, on: connection)
             try ModelRepository.promote("regime", version: 1, on: connection)
             try ModelRepository.promote("policy", version: 1, on: connection)

@@ -53,10 +53,71 @@ import Testing
             #expect(abs(shown - value) <= 1e-4, "\(name): \(output)")
         }
         let html = try String(contentsOfFile: page, encoding: .utf8)
-        #expect(html.matches(of: /<svg/).count == 6)
+        // The surface in space, and six smiles.
+        #expect(html.matches(of: /<svg/).count == 7)
 
-        let (_, grid) = try await Self.vomma("surface", "build", file)
+        let quotes = folder.appending(path: "quotes.csv")
+        let (_, grid) = try await Self.vomma("surface", "build", file, "--quotes", quotes.path)
         #expect(grid.contains("Surface, per cent") && grid.contains("6 expiries"), "\(grid)")
+        let fates = try String(contentsOf: quotes, encoding: .utf8).split(separator: "\n")
+        // A line a quote, half of them out of the money.
+        let lines = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").count
+        #expect(fates.count == lines && 2 * fates.count { $0.hasSuffix(",kept") } == lines - 1)
+    }
+
+    @Test("a network is trained, asked, judged; a surface goes to NumPy's format and back")
+    func network() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "vomma-surface-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func path(_ name: String) -> String { folder.appending(path: name).path }
+        let heston = HestonParameters(kappa: 2.5, theta: 0.3, sigma: 1.1, rho: -0.25, v0: 0.2)
+        try Self.chain(heston).write(toFile: path("chain.csv"), atomically: true, encoding: .utf8)
+
+        let trained = try await Self.vomma(
+            "surface", "train", "--surfaces", "2000", "--epochs", "2", "--held-out", "200", "-o", path("a.safetensors"))
+        #expect(trained.status == 0 && trained.output.contains("synthetic.network.median"), "\(trained.output)")
+
+        let exported = try await Self.vomma("surface", "export", path("chain.csv"), "-o", folder.path)
+        let array = path("BTC_iv_1767225600.npz")
+        #expect(exported.status == 0 && exported.output.contains("BTC_iv_1767225600.npz"), "\(exported.output)")
+        for source in [path("chain.csv"), array] {
+            let asked = try await Self.vomma(
+                "surface", "invert", source, "--model", path("a.safetensors"), "--output", path("page.html"))
+            #expect(asked.status == 0, "\(asked.output)")
+            // The last column is the polished answer; the grid is an interpolation of the chain.
+            let row = try #require(asked.output.firstMatch(of: /(?m)^  theta .* ([0-9.]+)$/), "\(asked.output)")
+            #expect(abs((Double(row.output.1) ?? 0) - 0.3) < 0.02, "\(asked.output)")
+            let html = try String(contentsOfFile: path("page.html"), encoding: .utf8)
+            // Market and model in space, what is left, six maturities.
+            #expect(html.matches(of: /<svg/).count == 9)
+        }
+        let drawn = try await Self.vomma("surface", "plot", array, "--output", path("plot.html"))
+        #expect(drawn.status == 0 && FileManager.default.fileExists(atPath: path("plot.html")), "\(drawn.output)")
+
+        // So short a training makes no solid network: the verdict is an exit code too.
+        let judged = try await Self.vomma(
+            "surface", "gate", path("chain.csv"), "--model", path("a.safetensors"), "--held-out", "200", "-o",
+            path("gate.html"))
+        #expect(judged.status == 1 && judged.output.contains("Not passed"), "\(judged.output)")
+        let verdict = try JSONSerialization.jsonObject(with: Data(contentsOf: folder.appending(path: "gate.json")))
+        let gate = (verdict as? [String: Any])?["gate"] as? [String: Any]
+        #expect(gate?["passed"] as? Bool == false && (gate?["checks"] as? [Any])?.count == 7)
+
+        let made = try await Self.vomma(
+            "surface", "generate", "--preset", "equity", "--generator", "proxy", "--surfaces", "50", "-o",
+            path("s.safetensors"))
+        #expect(made.status == 0 && made.output.contains("50 surfaces"), "\(made.output)")
+        for (arguments, words) in [
+            (["generate", "--preset", "bonds"], "none of equity, crypto"),
+            (["invert", array, "--model", "/nowhere"], "cannot read /nowhere"),
+            (["invert", array, "--model", array], "header"),
+            (["train", "--base", "x"], "go together"), (["fit", array], "needs a file of quotes"),
+        ] {
+            let refused = try await ChildProcess.run(
+                Bundle.main.bundleURL.appending(path: "vomma").path, ["surface"] + arguments, environment: [:])
+            #expect(refused.status != 0 && refused.output.contains(words), "\(arguments): \(refused.output)")
+        }
     }
 
     @Test("what is no chain is said to be none, with what is missing")

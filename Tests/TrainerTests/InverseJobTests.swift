@@ -133,6 +133,34 @@ import VommaProto
         }
     }
 
+    @Test("A regime embedding is trained on simulated paths, and says what it knows")
+    func moments() async throws {
+        struct Metrics: Decodable {
+            struct Quality: Decodable {
+                struct Parameter: Decodable {
+                    var name: String
+                    var skill: Double
+                }
+                var parameters: [Parameter]
+            }
+            var quality: Quality
+        }
+        let market = try await TestMarket(bars: 1)
+        let id = try await market.submit(
+            "moments", "heston_moments", #"{"paths": 1000, "held_out": 200, "epochs": 3, "seed": 2}"#)
+        let job = try await market.withWorkers([market.worker("a")]) { try await market.end(of: id) }
+        #expect(job.state == .succeeded, "\(job.error)")
+        let record = try #require(
+            try await market.pool.withConnection { try ModelRepository.models("regime_embedding", on: $0) }.first)
+        let quality = try JSONDecoder().decode(Metrics.self, from: Data(record.metrics.text.utf8)).quality
+        #expect(quality.parameters.map(\.name) == ["kappa", "theta", "sigma", "rho", "v0"])
+        // No gate: it prices nothing.
+        let promoted = try await market.server.promoteModel(
+            PromoteModelRequest(name: "regime_embedding", version: 1), context: CallContext(path: "test"))
+        #expect(promoted.stage == "live")
+        await market.pool.close()
+    }
+
     @Test("Faults of a specification are named")
     func faults() {
         func read(_ text: String) -> String {

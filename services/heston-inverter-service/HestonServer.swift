@@ -214,13 +214,19 @@ struct HestonServer: HestonInverterService {
             var configuration = SurfaceBuilder.Configuration()
             if !request.logMoneyness.isEmpty { configuration.logMoneyness = request.logMoneyness }
             if !request.tau.isEmpty { configuration.tau = request.tau }
+            switch request.method {
+            case .unspecified, .svi: configuration.method = .svi
+            case .nearest: configuration.method = .nearest
+            case .unrecognized(let number): throw RPCStatus(invalidField: "method", "\(number) is unknown")
+            }
             let result = try SurfaceBuilder(configuration).build(try chain.domain())
             var dropped: [String: UInt32] = [:]
             for (fate, count) in result.hygiene.counts where fate != .kept { dropped[fate.rawValue] = UInt32(count) }
             return BuildSurfaceResponse(
                 surface: Surface(result.surface), quotesUsed: UInt32(result.hygiene[.kept]), quotesDropped: dropped,
                 smileRmse: result.fitRootMeanSquare, calendarViolations: UInt32(result.arbitrage.calendarPairs),
-                butterflyViolations: UInt32(result.arbitrage.butterflyExpiries))
+                butterflyViolations: UInt32(result.arbitrage.butterflyExpiries),
+                quoteFates: result.hygiene.fates.map(\.rawValue))
         }
     }
 

@@ -17,6 +17,64 @@ struct InverseNetworkModel: TensorModel {
     var absence: String {
         "no inverse network is live: train one (a job of kind heston_inverse_synth) and promote it"
     }
+    /// Pricing and calibration do without.
+    var isOptional: Bool { true }
+}
+
+/// The live regime embedding, for assets without options.
+struct EmbeddingModel: TensorModel {
+    let name: String
+    let current: @Sendable () -> LoadedInverter?
+
+    var versions: [any TensorModelVersion] { current().map { [EmbeddingVersion(loaded: $0)] } ?? [] }
+    var absence: String { "no regime embedding is live: train one (a job of kind heston_moments) and promote it" }
+    var isOptional: Bool { true }
+}
+
+/// One loaded embedding: half an hour of one-minute returns to five numbers.
+struct EmbeddingVersion: TensorModelVersion {
+    let loaded: LoadedInverter
+
+    var version: String { "\(loaded.version)" }
+    var platform: String { "convolutional" }
+    let inputs = [
+        // logarithmic, of one minute each, oldest first
+        TensorDeclaration("returns", .float64, ["batch", .fixed(MomentSurface.returnCount)])
+    ]
+    let outputs = [
+        // where Heston's kappa, theta, sigma, rho, v0 would be: features, not parameters to price with
+        TensorDeclaration("embedding", .float64, ["batch", 5]),
+        TensorDeclaration("deviations", .float64, ["batch", 5]),
+        TensorDeclaration("novelty", .float64, ["batch"]),
+    ]
+    var properties: [String: String] { loaded.model.metadata }
+
+    func infer(_ request: InferenceRequest) async throws -> [String: Tensor] {
+        guard loaded.model.grid == MomentSurface.grid else {
+            throw RPCStatus(.failedPrecondition, "the live model “\(loaded.name)” is no regime embedding")
+        }
+        let batch = request.extent("batch")
+        let returns = request.input("returns").values(Double.self)
+        var inverter = Inverter(loaded.model)
+        var (embedding, deviations, novelty): ([Double], [Double], [Double]) = ([], [], [])
+        for row in 0..<batch {
+            if row % 64 == 0 { try Task.checkCancellation() }
+            let count = MomentSurface.returnCount
+            let values = MomentSurface.values(Array(returns[row * count..<(row + 1) * count]))
+            do throws(InversionError) { try loaded.model.grid.check(values) } catch {
+                throw RPCStatus(.invalidArgument, "batch \(row): the returns are not finite, or do not move")
+            }
+            inverter.invert(values)
+            let answer = inverter.answer()
+            embedding += answer.parameters.array
+            deviations += answer.deviations
+            novelty.append(answer.novelty)
+        }
+        return [
+            "embedding": Tensor(embedding, shape: [batch, 5]), "deviations": Tensor(deviations, shape: [batch, 5]),
+            "novelty": Tensor(novelty, shape: [batch]),
+        ]
+    }
 }
 
 /// One loaded network: implied-volatility surfaces on its grid to parameters, unpolished.

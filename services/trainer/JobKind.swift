@@ -9,6 +9,7 @@ enum JobKind: String, CaseIterable {
     case hestonInverseSynthetic = "heston_inverse_synth"
     case hestonInverseReal = "heston_inverse_real"
     case hestonInverseMixed = "heston_inverse_mixed"
+    case hestonMoments = "heston_moments"
 
     /// Does the job to its end, from its checkpoint if it has one. Throws `JobError` for a job that can't be done, what
     /// the domain throws, `StorageError`, and what `JobContext.proceed` throws when the work is to stop.
@@ -20,6 +21,7 @@ enum JobKind: String, CaseIterable {
         case .hestonInverseSynthetic: try await InverseJob(context, .synthetic).run()
         case .hestonInverseReal: try await InverseJob(context, .real).run()
         case .hestonInverseMixed: try await InverseJob(context, .mixed).run()
+        case .hestonMoments: try await MomentsJob(context).run()
         case nil: throw JobError.badSpecification("no kind of job is called “\(context.job.kind)”")
         }
     }

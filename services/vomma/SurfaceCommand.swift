@@ -26,12 +26,18 @@ struct SurfaceCommand: AsyncParsableCommand {
             commandName: "build", abstract: "Show the surface on the grid, what each cell rests on, and what was cleaned.")
 
         @OptionGroup var source: SurfaceSource
+        @Option(help: "A CSV file for what became of each quote.")
+        var quotes: String?
 
         func run() async throws {
             try await explaining {
                 let (chain, count) = try source.chain()
                 let result = try source.build(chain)
                 print(SurfaceReport(chain: chain, snapshots: count, surface: result, fit: nil).report().text())
+                guard let quotes else { return }
+                let lines = zip(chain.quotes, result.hygiene.fates).map { "\($0.instrument),\($1.rawValue)\n" }
+                try ("instrument,fate\n" + lines.joined()).write(toFile: quotes, atomically: true, encoding: .utf8)
+                print("quotes: \(quotes)")
             }
         }
     }

@@ -12,6 +12,14 @@ struct SurfaceSource: ParsableArguments {
     var until: String?
     @Flag(help: "Keep quotes that nobody bids for.")
     var withoutBids = false
+    @Option(help: "svi: a smile fitted to each expiry; nearest: the nearest expiry's nearest strike, as quoted.")
+    var method = "svi"
+
+    func validate() throws {
+        guard SurfaceBuilder.Configuration.Method(rawValue: method) != nil else {
+            throw ValidationError("--method is svi or nearest")
+        }
+    }
 
     /// A surface on a grid and where it is from.
     struct Found {
@@ -60,11 +68,16 @@ struct SurfaceSource: ParsableArguments {
         return (last, count)
     }
 
-    func build(_ chain: OptionChain) throws -> SurfaceBuilder.Result { try Self.build(chain, bids: !withoutBids) }
+    func build(_ chain: OptionChain) throws -> SurfaceBuilder.Result {
+        try Self.build(chain, bids: !withoutBids, .init(rawValue: method) ?? .svi)
+    }
 
-    static func build(_ chain: OptionChain, bids: Bool) throws -> SurfaceBuilder.Result {
+    static func build(
+        _ chain: OptionChain, bids: Bool, _ method: SurfaceBuilder.Configuration.Method = .svi
+    ) throws -> SurfaceBuilder.Result {
         var configuration = SurfaceBuilder.Configuration()
         configuration.requiresBid = bids
+        configuration.method = method
         return try SurfaceBuilder(configuration).build(chain)
     }
 

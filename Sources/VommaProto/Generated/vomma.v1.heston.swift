@@ -263,6 +263,43 @@ public enum CalibrationMethod: ProtoEnum {
     }
 }
 
+/// `vomma.v1.SurfaceMethod`.
+public enum SurfaceMethod: ProtoEnum {
+    /// As SVI.
+    case unspecified
+    /// A smile fitted to each expiry, linear in total variance between them.
+    case svi
+    /// The nearest expiry's nearest strike, as quoted.
+    case nearest
+    /// A number that this version doesn't know; it survives a round trip.
+    case unrecognized(Int32)
+
+    /// The known cases.
+    public static let allCases: [SurfaceMethod] = [
+        .unspecified,
+        .svi,
+        .nearest,
+    ]
+
+    public init(rawValue: Int32) {
+        self = switch rawValue {
+            case 0: .unspecified
+            case 1: .svi
+            case 2: .nearest
+            default: .unrecognized(rawValue)
+        }
+    }
+
+    public var rawValue: Int32 {
+        switch self {
+            case .unspecified: 0
+            case .svi: 1
+            case .nearest: 2
+            case .unrecognized(let number): number
+        }
+    }
+}
+
 /// dS = (r−q)S dt + √v S dW¹, dv = κ(θ−v)dt + σ√v dW², d⟨W¹,W²⟩ = ρ dt, v(0) = v₀; per year.
 public struct HestonParameters: ProtoMessage {
     public static let protoName = "vomma.v1.HestonParameters"
@@ -1299,6 +1336,8 @@ public struct BuildSurfaceRequest: ProtoMessage {
     public var logMoneyness: [Double] = []
     /// Field `tau`.
     public var tau: [Double] = []
+    /// Field `method`.
+    public var method: SurfaceMethod = .unspecified
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -1308,11 +1347,13 @@ public struct BuildSurfaceRequest: ProtoMessage {
     public init(
         chain: OptionChain? = nil,
         logMoneyness: [Double] = [],
-        tau: [Double] = []
+        tau: [Double] = [],
+        method: SurfaceMethod = .unspecified
     ) {
         self.chain = chain
         self.logMoneyness = logMoneyness
         self.tau = tau
+        self.method = method
     }
 }
 
@@ -1332,6 +1373,7 @@ extension BuildSurfaceRequest: @unsafe WireMessage {
         self.chain = try unsafe Wire.optional(wire.pointee.chain_1)
         self.logMoneyness = unsafe Wire.numbers(wire.pointee.n_log_moneyness_2, wire.pointee.log_moneyness_2)
         self.tau = unsafe Wire.numbers(wire.pointee.n_tau_3, wire.pointee.tau_3)
+        self.method = unsafe SurfaceMethod(rawValue: wire.pointee.method_4)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__BuildSurfaceRequest>, _ arena: inout Arena) {
@@ -1340,6 +1382,7 @@ extension BuildSurfaceRequest: @unsafe WireMessage {
         unsafe wire.pointee.log_moneyness_2 = arena.numbers(self.logMoneyness)
         unsafe wire.pointee.n_tau_3 = self.tau.count
         unsafe wire.pointee.tau_3 = arena.numbers(self.tau)
+        unsafe wire.pointee.method_4 = self.method.rawValue
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -1359,6 +1402,8 @@ public struct BuildSurfaceResponse: ProtoMessage {
     public var calendarViolations: UInt32 = 0
     /// Field `butterfly_violations`.
     public var butterflyViolations: UInt32 = 0
+    /// What became of each quote, in the chain's order: `kept`, or the reason why it was dropped.
+    public var quoteFates: [String] = []
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -1371,7 +1416,8 @@ public struct BuildSurfaceResponse: ProtoMessage {
         quotesDropped: [String: UInt32] = [:],
         smileRmse: Double = 0,
         calendarViolations: UInt32 = 0,
-        butterflyViolations: UInt32 = 0
+        butterflyViolations: UInt32 = 0,
+        quoteFates: [String] = []
     ) {
         self.surface = surface
         self.quotesUsed = quotesUsed
@@ -1379,6 +1425,7 @@ public struct BuildSurfaceResponse: ProtoMessage {
         self.smileRmse = smileRmse
         self.calendarViolations = calendarViolations
         self.butterflyViolations = butterflyViolations
+        self.quoteFates = quoteFates
     }
 }
 
@@ -1410,6 +1457,7 @@ extension BuildSurfaceResponse: @unsafe WireMessage {
         self.smileRmse = unsafe Double(bitPattern: wire.pointee.smile_rmse_4)
         self.calendarViolations = unsafe wire.pointee.calendar_violations_5
         self.butterflyViolations = unsafe wire.pointee.butterfly_violations_6
+        self.quoteFates = try unsafe Wire.strings(wire.pointee.n_quote_fates_7, wire.pointee.quote_fates_7, Self.protoName, "quote_fates")
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__BuildSurfaceResponse>, _ arena: inout Arena) {
@@ -1430,6 +1478,8 @@ extension BuildSurfaceResponse: @unsafe WireMessage {
         unsafe wire.pointee.smile_rmse_4 = self.smileRmse.bitPattern
         unsafe wire.pointee.calendar_violations_5 = self.calendarViolations
         unsafe wire.pointee.butterfly_violations_6 = self.butterflyViolations
+        unsafe wire.pointee.n_quote_fates_7 = self.quoteFates.count
+        unsafe wire.pointee.quote_fates_7 = arena.strings(self.quoteFates)
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -1586,6 +1636,7 @@ extension FileDescriptors {
             vomma.v1.DescribeModelResponse.NetworkEntry
             vomma.v1.InversionMethod
             vomma.v1.CalibrationMethod
+            vomma.v1.SurfaceMethod
             vomma.v1.HestonInverter
             vomma.v1.HestonInverter.Invert
             vomma.v1.HestonInverter.InvertBatch
@@ -1627,28 +1678,30 @@ extension FileDescriptors {
             aW9ucxgEIAEoBRITCgt0ZXJtaW5hdGlvbhgFIAEoCRIYChBjb25kaXRpb25fbnVtYmVyGAYgASgBEhcKD3N0YW5kYXJkX2Vy
             cm9ycxgHIAMoARIRCglyZXNpZHVhbHMYCCADKAESLgoKdHJhamVjdG9yeRgJIAMoCzIaLnZvbW1hLnYxLkNhbGlicmF0aW9u
             UG9pbnQiXgoQQ2FsaWJyYXRpb25Qb2ludBIMCgRzdGVwGAEgASgFEgwKBGxvc3MYAiABKAESLgoKcGFyYW1ldGVycxgDIAEo
-            CzIaLnZvbW1hLnYxLkhlc3RvblBhcmFtZXRlcnMiXwoTQnVpbGRTdXJmYWNlUmVxdWVzdBIkCgVjaGFpbhgBIAEoCzIVLnZv
-            bW1hLnYxLk9wdGlvbkNoYWluEhUKDWxvZ19tb25leW5lc3MYAiADKAESCwoDdGF1GAMgAygBIp8CChRCdWlsZFN1cmZhY2VS
-            ZXNwb25zZRIiCgdzdXJmYWNlGAEgASgLMhEudm9tbWEudjEuU3VyZmFjZRITCgtxdW90ZXNfdXNlZBgCIAEoDRJJCg5xdW90
-            ZXNfZHJvcHBlZBgDIAMoCzIxLnZvbW1hLnYxLkJ1aWxkU3VyZmFjZVJlc3BvbnNlLlF1b3Rlc0Ryb3BwZWRFbnRyeRISCgpz
-            bWlsZV9ybXNlGAQgASgBEhsKE2NhbGVuZGFyX3Zpb2xhdGlvbnMYBSABKA0SHAoUYnV0dGVyZmx5X3Zpb2xhdGlvbnMYBiAB
-            KA0aNAoSUXVvdGVzRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEiFgoURGVzY3JpYmVNb2Rl
-            bFJlcXVlc3QioAIKFURlc2NyaWJlTW9kZWxSZXNwb25zZRIqCgdtZXRob2RzGAEgAygOMhkudm9tbWEudjEuSW52ZXJzaW9u
-            TWV0aG9kEjEKDmRlZmF1bHRfbWV0aG9kGAIgASgOMhkudm9tbWEudjEuSW52ZXJzaW9uTWV0aG9kEhUKDW1vZGVsX3ZlcnNp
-            b24YAyABKAkSFQoNbG9nX21vbmV5bmVzcxgEIAMoARILCgN0YXUYBSADKAESPQoHbmV0d29yaxgGIAMoCzIsLnZvbW1hLnYx
-            LkRlc2NyaWJlTW9kZWxSZXNwb25zZS5OZXR3b3JrRW50cnkaLgoMTmV0d29ya0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1
-            ZRgCIAEoCToCOAEqkgEKD0ludmVyc2lvbk1ldGhvZBIgChxJTlZFUlNJT05fTUVUSE9EX1VOU1BFQ0lGSUVEEAASIAocSU5W
-            RVJTSU9OX01FVEhPRF9DQUxJQlJBVElPThABEhwKGElOVkVSU0lPTl9NRVRIT0RfTkVUV09SSxACEh0KGUlOVkVSU0lPTl9N
-            RVRIT0RfUE9MSVNIRUQQAyqAAQoRQ2FsaWJyYXRpb25NZXRob2QSIgoeQ0FMSUJSQVRJT05fTUVUSE9EX1VOU1BFQ0lGSUVE
-            EAASKgomQ0FMSUJSQVRJT05fTUVUSE9EX0xFVkVOQkVSR19NQVJRVUFSRFQQARIbChdDQUxJQlJBVElPTl9NRVRIT0RfQURB
-            TRACMpgECg5IZXN0b25JbnZlcnRlchI7CgZJbnZlcnQSFy52b21tYS52MS5JbnZlcnRSZXF1ZXN0Ghgudm9tbWEudjEuSW52
-            ZXJ0UmVzcG9uc2USSgoLSW52ZXJ0QmF0Y2gSHC52b21tYS52MS5JbnZlcnRCYXRjaFJlcXVlc3QaHS52b21tYS52MS5JbnZl
-            cnRCYXRjaFJlc3BvbnNlEjgKBVByaWNlEhYudm9tbWEudjEuUHJpY2VSZXF1ZXN0Ghcudm9tbWEudjEuUHJpY2VSZXNwb25z
-            ZRJcChFJbXBsaWVkVm9sYXRpbGl0eRIiLnZvbW1hLnYxLkltcGxpZWRWb2xhdGlsaXR5UmVxdWVzdBojLnZvbW1hLnYxLklt
-            cGxpZWRWb2xhdGlsaXR5UmVzcG9uc2USRAoJQ2FsaWJyYXRlEhoudm9tbWEudjEuQ2FsaWJyYXRlUmVxdWVzdBobLnZvbW1h
-            LnYxLkNhbGlicmF0ZVJlc3BvbnNlEk0KDEJ1aWxkU3VyZmFjZRIdLnZvbW1hLnYxLkJ1aWxkU3VyZmFjZVJlcXVlc3QaHi52
-            b21tYS52MS5CdWlsZFN1cmZhY2VSZXNwb25zZRJQCg1EZXNjcmliZU1vZGVsEh4udm9tbWEudjEuRGVzY3JpYmVNb2RlbFJl
-            cXVlc3QaHy52b21tYS52MS5EZXNjcmliZU1vZGVsUmVzcG9uc2ViBnByb3RvMw==
+            CzIaLnZvbW1hLnYxLkhlc3RvblBhcmFtZXRlcnMiiAEKE0J1aWxkU3VyZmFjZVJlcXVlc3QSJAoFY2hhaW4YASABKAsyFS52
+            b21tYS52MS5PcHRpb25DaGFpbhIVCg1sb2dfbW9uZXluZXNzGAIgAygBEgsKA3RhdRgDIAMoARInCgZtZXRob2QYBCABKA4y
+            Fy52b21tYS52MS5TdXJmYWNlTWV0aG9kIrQCChRCdWlsZFN1cmZhY2VSZXNwb25zZRIiCgdzdXJmYWNlGAEgASgLMhEudm9t
+            bWEudjEuU3VyZmFjZRITCgtxdW90ZXNfdXNlZBgCIAEoDRJJCg5xdW90ZXNfZHJvcHBlZBgDIAMoCzIxLnZvbW1hLnYxLkJ1
+            aWxkU3VyZmFjZVJlc3BvbnNlLlF1b3Rlc0Ryb3BwZWRFbnRyeRISCgpzbWlsZV9ybXNlGAQgASgBEhsKE2NhbGVuZGFyX3Zp
+            b2xhdGlvbnMYBSABKA0SHAoUYnV0dGVyZmx5X3Zpb2xhdGlvbnMYBiABKA0SEwoLcXVvdGVfZmF0ZXMYByADKAkaNAoSUXVv
+            dGVzRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEiFgoURGVzY3JpYmVNb2RlbFJlcXVlc3Qi
+            oAIKFURlc2NyaWJlTW9kZWxSZXNwb25zZRIqCgdtZXRob2RzGAEgAygOMhkudm9tbWEudjEuSW52ZXJzaW9uTWV0aG9kEjEK
+            DmRlZmF1bHRfbWV0aG9kGAIgASgOMhkudm9tbWEudjEuSW52ZXJzaW9uTWV0aG9kEhUKDW1vZGVsX3ZlcnNpb24YAyABKAkS
+            FQoNbG9nX21vbmV5bmVzcxgEIAMoARILCgN0YXUYBSADKAESPQoHbmV0d29yaxgGIAMoCzIsLnZvbW1hLnYxLkRlc2NyaWJl
+            TW9kZWxSZXNwb25zZS5OZXR3b3JrRW50cnkaLgoMTmV0d29ya0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToC
+            OAEqkgEKD0ludmVyc2lvbk1ldGhvZBIgChxJTlZFUlNJT05fTUVUSE9EX1VOU1BFQ0lGSUVEEAASIAocSU5WRVJTSU9OX01F
+            VEhPRF9DQUxJQlJBVElPThABEhwKGElOVkVSU0lPTl9NRVRIT0RfTkVUV09SSxACEh0KGUlOVkVSU0lPTl9NRVRIT0RfUE9M
+            SVNIRUQQAyqAAQoRQ2FsaWJyYXRpb25NZXRob2QSIgoeQ0FMSUJSQVRJT05fTUVUSE9EX1VOU1BFQ0lGSUVEEAASKgomQ0FM
+            SUJSQVRJT05fTUVUSE9EX0xFVkVOQkVSR19NQVJRVUFSRFQQARIbChdDQUxJQlJBVElPTl9NRVRIT0RfQURBTRACKmMKDVN1
+            cmZhY2VNZXRob2QSHgoaU1VSRkFDRV9NRVRIT0RfVU5TUEVDSUZJRUQQABIWChJTVVJGQUNFX01FVEhPRF9TVkkQARIaChZT
+            VVJGQUNFX01FVEhPRF9ORUFSRVNUEAIymAQKDkhlc3RvbkludmVydGVyEjsKBkludmVydBIXLnZvbW1hLnYxLkludmVydFJl
+            cXVlc3QaGC52b21tYS52MS5JbnZlcnRSZXNwb25zZRJKCgtJbnZlcnRCYXRjaBIcLnZvbW1hLnYxLkludmVydEJhdGNoUmVx
+            dWVzdBodLnZvbW1hLnYxLkludmVydEJhdGNoUmVzcG9uc2USOAoFUHJpY2USFi52b21tYS52MS5QcmljZVJlcXVlc3QaFy52
+            b21tYS52MS5QcmljZVJlc3BvbnNlElwKEUltcGxpZWRWb2xhdGlsaXR5EiIudm9tbWEudjEuSW1wbGllZFZvbGF0aWxpdHlS
+            ZXF1ZXN0GiMudm9tbWEudjEuSW1wbGllZFZvbGF0aWxpdHlSZXNwb25zZRJECglDYWxpYnJhdGUSGi52b21tYS52MS5DYWxp
+            YnJhdGVSZXF1ZXN0Ghsudm9tbWEudjEuQ2FsaWJyYXRlUmVzcG9uc2USTQoMQnVpbGRTdXJmYWNlEh0udm9tbWEudjEuQnVp
+            bGRTdXJmYWNlUmVxdWVzdBoeLnZvbW1hLnYxLkJ1aWxkU3VyZmFjZVJlc3BvbnNlElAKDURlc2NyaWJlTW9kZWwSHi52b21t
+            YS52MS5EZXNjcmliZU1vZGVsUmVxdWVzdBofLnZvbW1hLnYxLkRlc2NyaWJlTW9kZWxSZXNwb25zZWIGcHJvdG8z
             """
     )
 }

@@ -1496,7 +1496,7 @@ const ProtobufCMessageDescriptor vomma__v1__calibration_point__descriptor =
   (ProtobufCMessageInit) vomma__v1__calibration_point__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__build_surface_request__field_descriptors[3] =
+static const ProtobufCFieldDescriptor vomma__v1__build_surface_request__field_descriptors[4] =
 {
   {
     "chain_1",
@@ -1534,16 +1534,29 @@ static const ProtobufCFieldDescriptor vomma__v1__build_surface_request__field_de
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "method_4",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__BuildSurfaceRequest, method_4),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__build_surface_request__field_indices_by_name[] = {
   0,   /* field[0] = chain_1 */
   1,   /* field[1] = log_moneyness_2 */
+  3,   /* field[3] = method_4 */
   2,   /* field[2] = tau_3 */
 };
 static const ProtobufCIntRange vomma__v1__build_surface_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor vomma__v1__build_surface_request__descriptor =
 {
@@ -1553,7 +1566,7 @@ const ProtobufCMessageDescriptor vomma__v1__build_surface_request__descriptor =
   "Vomma__V1__BuildSurfaceRequest",
   "vomma.v1",
   sizeof(Vomma__V1__BuildSurfaceRequest),
-  3,
+  4,
   vomma__v1__build_surface_request__field_descriptors,
   vomma__v1__build_surface_request__field_indices_by_name,
   1,  vomma__v1__build_surface_request__number_ranges,
@@ -1611,7 +1624,7 @@ const ProtobufCMessageDescriptor vomma__v1__build_surface_response__quotes_dropp
   (ProtobufCMessageInit) vomma__v1__build_surface_response__quotes_dropped_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__build_surface_response__field_descriptors[6] =
+static const ProtobufCFieldDescriptor vomma__v1__build_surface_response__field_descriptors[7] =
 {
   {
     "surface_1",
@@ -1685,10 +1698,23 @@ static const ProtobufCFieldDescriptor vomma__v1__build_surface_response__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "quote_fates_7",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Vomma__V1__BuildSurfaceResponse, n_quote_fates_7),
+    offsetof(Vomma__V1__BuildSurfaceResponse, quote_fates_7),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__build_surface_response__field_indices_by_name[] = {
   5,   /* field[5] = butterfly_violations_6 */
   4,   /* field[4] = calendar_violations_5 */
+  6,   /* field[6] = quote_fates_7 */
   2,   /* field[2] = quotes_dropped_3 */
   1,   /* field[1] = quotes_used_2 */
   3,   /* field[3] = smile_rmse_4 */
@@ -1697,7 +1723,7 @@ static const unsigned vomma__v1__build_surface_response__field_indices_by_name[]
 static const ProtobufCIntRange vomma__v1__build_surface_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor vomma__v1__build_surface_response__descriptor =
 {
@@ -1707,7 +1733,7 @@ const ProtobufCMessageDescriptor vomma__v1__build_surface_response__descriptor =
   "Vomma__V1__BuildSurfaceResponse",
   "vomma.v1",
   sizeof(Vomma__V1__BuildSurfaceResponse),
-  6,
+  7,
   vomma__v1__build_surface_response__field_descriptors,
   vomma__v1__build_surface_response__field_indices_by_name,
   1,  vomma__v1__build_surface_response__number_ranges,

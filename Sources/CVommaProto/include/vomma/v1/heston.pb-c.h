@@ -330,10 +330,11 @@ struct  Vomma__V1__BuildSurfaceRequest
   uint64_t *log_moneyness_2;
   size_t n_tau_3;
   uint64_t *tau_3;
+  int32_t method_4;
 };
 #define VOMMA__V1__BUILD_SURFACE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__build_surface_request__descriptor) \
-    , NULL, 0,NULL, 0,NULL }
+    , NULL, 0,NULL, 0,NULL, 0 }
 
 
 typedef enum {
@@ -375,10 +376,12 @@ struct  Vomma__V1__BuildSurfaceResponse
   uint64_t smile_rmse_4;
   uint32_t calendar_violations_5;
   uint32_t butterfly_violations_6;
+  size_t n_quote_fates_7;
+  ProtobufCBinaryData *quote_fates_7;
 };
 #define VOMMA__V1__BUILD_SURFACE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__build_surface_response__descriptor) \
-    , NULL, 0, 0,NULL, 0, 0, 0 }
+    , NULL, 0, 0,NULL, 0, 0, 0, 0,NULL }
 
 
 struct  Vomma__V1__DescribeModelRequest
