@@ -11,9 +11,10 @@ ${SWIFT:-swift} build -c release --static-swift-stdlib --product heston-bench 2>
 venv=.build/venv-heston
 if [ ! -x $venv/bin/python ]; then
     python3 -m venv $venv
-    $venv/bin/pip -q install QuantLib numpy onnx onnxruntime safetensors
-    # PyPI's own is built for graphics cards, and ten times as large.
-    $venv/bin/pip -q install torch --index-url https://download.pytorch.org/whl/cpu
+    # The last six are what PyTorch needs; its own index, unlike PyPI, has it without the code for graphics cards.
+    $venv/bin/pip -q install QuantLib numpy onnx onnxruntime safetensors \
+        filelock fsspec jinja2 networkx sympy typing-extensions
+    $venv/bin/pip -q install --no-deps torch --index-url https://download.pytorch.org/whl/cpu
 fi
 program=.build/release/heston-bench
 networks=${NETWORKS:-$(mktemp -d)}
