@@ -50,7 +50,7 @@ extension Integration {
             let folder = FileManager.default.temporaryDirectory.appending(path: "vomma-\(UUID().uuidString)").path
             defer { try? FileManager.default.removeItem(atPath: folder) }
             var configuration = LocalStack.Configuration(
-                binaries: Fleet.binaries, dataFolder: folder, databaseURL: "none")
+                binaries: Fleet.binaries, dataFolder: folder, databaseURL: "")
             // Each of the others would keep the service from its start.
             configuration.environment = LocalStack.Configuration.handedOn([
                 "VOMMA_RPC_MAX_HEADER_BYTES": "2000", "VOMMA_TOKENS_FILE": "", "VOMMA_TOKEN_FILE": "",
