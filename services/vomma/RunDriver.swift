@@ -110,7 +110,7 @@ struct RunDriver {
         let result: NetworkResult = try await runJob(
             "inverse network", key: "\(plan.name)/inverse", kind: "heston_inverse_synth",
             specification: [
-                "name": "heston_inverse", "preset": "crypto", "surfaces": plan.surfaces, "epochs": 20, "held_out": 2000,
+                "name": "heston_inverse", "preset": "crypto", "surfaces": plan.surfaces, "epochs": 24, "held_out": 2000,
                 "seed": plan.seed,
             ])
         guard result.metrics.gate.passed else {

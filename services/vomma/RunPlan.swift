@@ -26,7 +26,7 @@ struct RunPlan: Sendable, Codable, Equatable {
     var surfaces: Int
     var capital: String
 
-    static let usualSurfaces = 30_000
+    static let usualSurfaces = 40_000
 
     /// Bars before the test span that warm the features up; no decision is made on them.
     static let warmUp = Interval.days(2)
