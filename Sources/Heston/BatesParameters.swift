@@ -5,21 +5,15 @@ internal import Kernels
 ///
 ///     dS = (r − q − λm)·S dt + √v S dW¹ + (e^J − 1)·S dN,   J ~ N(μ_J, δ_J²),   m = E[e^J] − 1
 ///
-/// v is Heston's. Jumps are independent of both Brownian motions and of each other.
+/// v is Heston's; λ, μ_J and δ_J are the jumps' intensity, mean and standard deviation. Jumps are independent of both
+/// Brownian motions and of each other.
 public struct BatesParameters: Sendable, Equatable, Codable {
     public var heston: HestonParameters
-    /// Jumps a year, λ. Not negative, at most 1000; 0 is Heston's model.
-    public var lambda: Double
-    /// Mean of a jump's logarithm, μ_J: −0.1 is a fall by about 10 %. Within ±3.
-    public var muJ: Double
-    /// Standard deviation of a jump's logarithm, δ_J. Not negative, at most 3; 0 makes all jumps equal.
-    public var deltaJ: Double
+    public var jumps: JumpParameters
 
-    public init(heston: HestonParameters, lambda: Double, muJ: Double, deltaJ: Double) {
+    public init(heston: HestonParameters, jumps: JumpParameters) {
         self.heston = heston
-        self.lambda = lambda
-        self.muJ = muJ
-        self.deltaJ = deltaJ
+        self.jumps = jumps
     }
 
     /// From an array in the order of `names`. `shapeMismatch` unless it has eight elements.
@@ -28,40 +22,21 @@ public struct BatesParameters: Sendable, Equatable, Codable {
             throw .shapeMismatch(name: "parameters", expected: 8, actual: array.count)
         }
         self.init(
-            heston: try HestonParameters(array: Array(array[0..<5])), lambda: array[5], muJ: array[6],
-            deltaJ: array[7])
+            heston: try HestonParameters(array: Array(array[0..<5])),
+            jumps: JumpParameters(intensity: array[5], mean: array[6], standardDeviation: array[7]))
     }
 
-    /// Heston's five, then (lambda, muJ, deltaJ).
-    public var array: [Double] { heston.array + [lambda, muJ, deltaJ] }
+    /// Heston's five, then the jumps' (intensity, mean, standardDeviation).
+    public var array: [Double] { heston.array + [jumps.intensity, jumps.mean, jumps.standardDeviation] }
 
-    public static let names = HestonParameters.names + ["lambda", "muJ", "deltaJ"]
+    public static let names = HestonParameters.names + ["intensity", "mean", "standardDeviation"]
 
-    /// Throws `invalidArgument` naming the first parameter outside its domain.
+    /// Throws `invalidArgument` naming the first parameter outside its domain. Jumps are held closer than for a
+    /// simulation: intensity at most 1000, mean within ±3, standard deviation at most 3.
     public func validate() throws(HestonError) {
         try heston.validate()
-        try require("lambda", lambda, "in [0, 1000]") { $0 >= 0 && $0 <= 1000 }
-        try require("muJ", muJ, "in [-3, 3]") { $0 >= -3 && $0 <= 3 }
-        try require("deltaJ", deltaJ, "in [0, 3]") { $0 >= 0 && $0 <= 3 }
+        try require("intensity", jumps.intensity, "in [0, 1000]") { $0 >= 0 && $0 <= 1000 }
+        try require("mean", jumps.mean, "in [-3, 3]") { $0 >= -3 && $0 <= 3 }
+        try require("standardDeviation", jumps.standardDeviation, "in [0, 3]") { $0 >= 0 && $0 <= 3 }
     }
-
-    /// m: what a jump multiplies the price by on average, less 1.
-    public var meanJump: Double { expm1(muJ + 0.5 * deltaJ * deltaJ) }
-}
-
-/// Derivatives by the parameters of the jumps.
-public struct JumpGradient: Sendable, Equatable {
-    public var lambda: Double
-    public var muJ: Double
-    public var deltaJ: Double
-
-    public static let zero = JumpGradient(lambda: 0, muJ: 0, deltaJ: 0)
-
-    public init(lambda: Double, muJ: Double, deltaJ: Double) {
-        self.lambda = lambda
-        self.muJ = muJ
-        self.deltaJ = deltaJ
-    }
-
-    public var array: [Double] { [lambda, muJ, deltaJ] }
 }

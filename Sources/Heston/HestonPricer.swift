@@ -142,7 +142,8 @@ public struct OptionValue: Sendable, Equatable {
         gradient = .init(
             kappa: carry * g.0, theta: carry * g.1, sigma: carry * g.2, rho: carry * g.3, v0: carry * g.4)
         let jumps = value.jumpGradient
-        jumpGradient = .init(lambda: carry * jumps.0, muJ: carry * jumps.1, deltaJ: carry * jumps.2)
+        jumpGradient = .init(
+            intensity: carry * jumps.0, mean: carry * jumps.1, standardDeviation: carry * jumps.2)
         guard detail == .greeks else { return }
         let discountedCarry = carry / market.spot
         delta = discountedCarry * (value.deltaMinusOne + (isCall ? 1 : 0))

@@ -28,8 +28,9 @@ struct Jumps: Equatable {
 
     static var none: Jumps { Jumps(areNone: true, lambda: 0, mean: 0, deviation: 0, tau: 0) }
 
-    init(_ bates: BatesParameters, tau: Double) {
-        self.init(areNone: false, lambda: bates.lambda, mean: bates.muJ, deviation: bates.deltaJ, tau: tau)
+    init(_ jumps: JumpParameters, tau: Double) {
+        self.init(
+            areNone: false, lambda: jumps.intensity, mean: jumps.mean, deviation: jumps.standardDeviation, tau: tau)
     }
 
     private init(areNone: Bool, lambda: Double, mean: Double, deviation: Double, tau: Double) {
@@ -77,7 +78,7 @@ struct JumpKernel {
     @inline(always)
     func logDecay(_ jumps: Jumps) -> ComplexVector { jumps.lambda * perJump }
 
-    /// ∂ ln J by (lambda, muJ, deltaJ).
+    /// ∂ ln J by (intensity, mean, standardDeviation).
     @inline(always)
     func logGradient(_ s: ComplexVector, _ jumps: Jumps) -> (ComplexVector, ComplexVector, ComplexVector) {
         let growth = (1 + jumps.meanJump) * s

@@ -74,7 +74,7 @@ public struct SurfacePricer: ~Copyable, Sendable {
     /// The same under Bates's model.
     public mutating func evaluate(_ parameters: BatesParameters, _ detail: Detail) throws(HestonError) {
         try parameters.validate()
-        try evaluate(parameters.heston, detail) { Jumps(parameters, tau: $0) }
+        try evaluate(parameters.heston, detail) { Jumps(parameters.jumps, tau: $0) }
     }
 
     private mutating func evaluate(

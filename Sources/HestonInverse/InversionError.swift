@@ -17,6 +17,8 @@ public enum InversionError: Error, Sendable, Equatable {
     case diverged(step: Int)
     /// The generator's surfaces were refused again and again: `attempts` draws gave `made` surfaces.
     case generatorExhausted(made: Int, attempts: Int)
+    /// Neither network nor calibration had an answer for any of the surfaces.
+    case noAnswers(surfaces: Int)
     /// The calibration after the network.
     case calibration(HestonError)
 }
@@ -33,6 +35,7 @@ extension InversionError: CustomStringConvertible {
         case .file(let error): "\(error)"
         case .diverged(let step): "the loss is no number at step \(step): lower the learning rate"
         case .generatorExhausted(let made, let attempts): "\(attempts) draws gave only \(made) surfaces"
+        case .noAnswers(let surfaces): "no answer for any of \(surfaces) surfaces"
         case .calibration(let error): "\(error)"
         }
     }

@@ -11,13 +11,11 @@ public struct InversionQuality: Sendable, Equatable, Codable {
         public var highest: Double
         public var worst: Double
 
-        /// 50th, 95th and 99th percentile and the maximum; all 0 for none.
+        /// 50th, 95th and 99th percentile and the maximum. Traps on none.
         init(_ values: [Double]) {
             let sorted = values.sorted()
-            func at(_ share: Double) -> Double {
-                sorted.isEmpty ? 0 : sorted[min(sorted.count - 1, Int(share * Double(sorted.count)))]
-            }
-            (median, high, highest, worst) = (at(0.5), at(0.95), at(0.99), sorted.last ?? 0)
+            func at(_ share: Double) -> Double { sorted[min(sorted.count - 1, Int(share * Double(sorted.count)))] }
+            (median, high, highest, worst) = (at(0.5), at(0.95), at(0.99), sorted[sorted.count - 1])
         }
     }
 
@@ -63,7 +61,9 @@ public struct InversionQuality: Sendable, Equatable, Codable {
         var errors: [(network: Double, polished: Double, isWithin: Bool)]
     }
 
-    init(_ cases: [Case], failures: Int) {
+    /// Throws `noAnswers` where there is no case: nothing is known then, which is not an error of 0.
+    init(_ cases: [Case], failures: Int) throws(InversionError) {
+        guard !cases.isEmpty else { throw .noAnswers(surfaces: failures) }
         count = cases.count
         network = Spread(cases.map(\.network))
         polished = Spread(cases.map(\.polished))
@@ -74,7 +74,7 @@ public struct InversionQuality: Sendable, Equatable, Codable {
             ? nil : Spread(cases.compactMap { one in one.calibrated.map { one.network - $0 } })
         steps = Spread(cases.map(\.steps)).median
         self.failures = failures
-        novel = cases.isEmpty ? 0 : Double(cases.count { $0.novelty > 1 }) / Double(cases.count)
+        novel = Double(cases.count { $0.novelty > 1 }) / Double(cases.count)
         parameters = HestonParameters.names.enumerated().compactMap { index, name in
             let errors = cases.compactMap { index < $0.errors.count ? $0.errors[index] : nil }
             guard !errors.isEmpty else { return nil }
@@ -83,29 +83,34 @@ public struct InversionQuality: Sendable, Equatable, Codable {
                 polished: Spread(errors.map { abs($0.polished) }).median,
                 coverage: Double(errors.count { $0.isWithin }) / Double(errors.count))
         }
-        errorEdges = (0...20).map { 0.0005 * Double($0) }
-        var counts = [Int](repeating: 0, count: errorEdges.count)
-        for one in cases { counts[min(counts.count - 1, Int(one.network / 0.0005))] += 1 }
+        let (bins, width) = (21, 0.0005)
+        errorEdges = (0..<bins).map { width * Double($0) }
+        var counts = [Int](repeating: 0, count: bins)
+        for one in cases { counts[Int(min(one.network / width, Double(bins - 1)))] += 1 }
         errorCounts = counts
     }
 }
 
 extension InverseModel {
     /// Judges the network by synthetic surfaces it has not learnt from: another seed than the training's.
-    public func quality(on data: SurfaceDataset, _ calibrator: Calibrator, threads: Int = 1) -> InversionQuality {
-        quality(data.volatilities, truths: data.parameters, calibrator, threads)
+    /// Throws `noAnswers`.
+    public func quality(
+        on data: SurfaceDataset, _ calibrator: Calibrator, threads: Int = 1
+    ) throws(InversionError) -> InversionQuality {
+        try quality(data.volatilities, truths: data.parameters, calibrator, threads)
     }
 
     /// Judges it by market surfaces, `[count × cells]` as `SurfaceGrid.volatilities` gives them.
+    /// Throws `noAnswers`.
     public func quality(
         onMarket volatilities: [Double], _ calibrator: Calibrator, threads: Int = 1
-    ) -> InversionQuality {
-        quality(volatilities, truths: nil, calibrator, threads)
+    ) throws(InversionError) -> InversionQuality {
+        try quality(volatilities, truths: nil, calibrator, threads)
     }
 
     private func quality(
         _ volatilities: [Double], truths: [Double]?, _ calibrator: Calibrator, _ threads: Int
-    ) -> InversionQuality {
+    ) throws(InversionError) -> InversionQuality {
         let cells = network.cells
         let count = volatilities.count / cells
         precondition(volatilities.count == count * cells, "whole surfaces")
@@ -118,7 +123,7 @@ extension InverseModel {
             }
         }
         let cases = (0..<count).compactMap { found[$0 % lanes][$0 / lanes] }
-        return InversionQuality(cases, failures: count - cases.count)
+        return try InversionQuality(cases, failures: count - cases.count)
     }
 
     private func judge(

@@ -86,6 +86,16 @@ final class NetworkWorkspace: @unchecked Sendable {
     deinit { unsafe block.deallocate() }
 
     /// Sets one row's surface: standardised values, NaN where a cell is missing.
+    func set(_ row: Int, _ values: [Float]) {
+        precondition(values.count == network.cells, "one value a cell")
+        unsafe values.withUnsafeBufferPointer { values in
+            guard let start = values.baseAddress else { return }
+            unsafe set(row, start)
+        }
+    }
+
+    /// As the other, from a place in a longer array.
+    @unsafe
     func set(_ row: Int, _ values: UnsafePointer<Float>) {
         precondition(row >= 0 && row < capacity, "the row fits")
         let inside = network.first.inside(2)

@@ -56,6 +56,9 @@ public struct SurfaceDataset: Sendable, Equatable {
             let refused = file.metadata["refused"].flatMap(Int.init)
         else { throw .malformed(field: "metadata", reason: "lacks generator, preset, seed or refused") }
         let grid = try SurfaceGrid(file)
+        guard kind != .paths || grid == MomentSurface.grid else {
+            throw .malformed(field: "tau", reason: "or log_moneyness is not the grid of moments")
+        }
         let parameters = try file.doubles("parameters")
         let volatilities = try file.doubles("implied_volatility")
         guard parameters.shape.count == 2, parameters.shape[1] == 5, parameters.values.allSatisfy(\.isFinite) else {

@@ -13,6 +13,9 @@ public struct SurfaceGenerator: Sendable, Equatable {
         case proxy
         /// No surfaces at all: moments of simulated paths, on `MomentSurface.grid`. v₀ is the variance at their end.
         case paths
+
+        /// Those that make surfaces of options.
+        public static let ofSurfaces: [Kind] = [.heston, .proxy]
     }
 
     /// Out-of-the-money prices at or below this fraction of the forward tell nothing: their cells are missing.
@@ -98,51 +101,62 @@ public struct SurfaceGenerator: Sendable, Equatable {
             var random = RandomGenerator(seed: generator.seed &+ UInt64(index) &* 0xD134_2543_DE82_EF95)
             for _ in 0..<1000 {
                 var parameters = generator.preset.draw(&random)
-                if generator.kind == .paths {
-                    guard let end = walk(parameters, &random) else { continue }
-                    parameters.v0 = end
-                } else if !fill(parameters) || !Arbitrage.isAbsent(volatilities, generator.grid) {
-                    drawn.refused += 1
-                    continue
+                if try isUsable(&parameters, &random) {
+                    drawn.volatilities += volatilities
+                    drawn.parameters += parameters.array
+                    return
                 }
-                drawn.volatilities += volatilities
-                drawn.parameters += parameters.array
-                return
+                drawn.refused += 1
             }
             throw .generatorExhausted(made: index, attempts: 1000)
         }
 
-        /// Half an hour of one-minute returns; the variance at its end, `nil` where it is 0: no logarithm tells it.
-        private mutating func walk(_ p: HestonParameters, _ random: inout RandomGenerator) -> Double? {
-            guard let stepper = try? HestonStepper(p, drift: 0, stepYears: 1 / MomentSurface.minutesPerYear) else {
-                return nil
-            }
+        /// Fills `volatilities` from the parameters; whether they are a surface to learn from.
+        private mutating func isUsable(
+            _ parameters: inout HestonParameters, _ random: inout RandomGenerator
+        ) throws(InversionError) -> Bool {
+            do throws(HestonError) {
+                switch generator.kind {
+                case .heston:
+                    // What is beyond the pricer is drawn again; parameters outside their domains are a fault.
+                    do throws(HestonError) { try model.evaluate(parameters) } catch {
+                        if case .accuracyNotReached = error { return false }
+                        throw error
+                    }
+                    for cell in volatilities.indices { volatilities[cell] = model.volatilities[cell] }
+                case .proxy: try caricature(parameters)
+                case .paths: parameters.v0 = try walk(parameters, &random)
+                }
+                guard volatilities.count(where: { !$0.isNaN }) >= minimumCells else { return false }
+                // No logarithm tells a variance of 0.
+                if generator.kind == .paths { return parameters.v0 > 1e-4 }
+                return try Arbitrage.isAbsent(volatilities, generator.grid)
+            } catch { throw .calibration(error) }
+        }
+
+        /// Half an hour of one-minute returns to their moments; returns the variance at its end.
+        private mutating func walk(
+            _ p: HestonParameters, _ random: inout RandomGenerator
+        ) throws(HestonError) -> Double {
+            let stepper = try HestonStepper(p, drift: 0, stepYears: 1 / MomentSurface.minutesPerYear)
             var variance = p.v0
             let returns = (0..<MomentSurface.returnCount).map { _ in
                 stepper.logReturn(variance: &variance, using: &random)
             }
             volatilities = MomentSurface.values(returns)
-            return variance > 1e-4 ? variance : nil
+            return variance
         }
 
-        private mutating func fill(_ p: HestonParameters) -> Bool {
+        private mutating func caricature(_ p: HestonParameters) throws(HestonError) {
             let grid = generator.grid
-            switch generator.kind {
-            case .heston:
-                do { try model.evaluate(p) } catch { return false }
-                for cell in volatilities.indices { volatilities[cell] = model.volatilities[cell] }
-            case .proxy:
-                for (i, k) in grid.logMoneyness.enumerated() {
-                    for (t, tau) in grid.tau.enumerated() {
-                        let level = (p.theta + (p.v0 - p.theta) * exp(-p.kappa * tau)).squareRoot()
-                        let value = max(level + p.rho * k / (1 + tau).squareRoot() + p.sigma * k * k, 1e-4)
-                        let price = Arbitrage.price(k, value, tau)
-                        volatilities[i * grid.tau.count + t] = price > informationFloor ? value : .nan
-                    }
+            for (i, k) in grid.logMoneyness.enumerated() {
+                for (t, tau) in grid.tau.enumerated() {
+                    let level = (p.theta + (p.v0 - p.theta) * exp(-p.kappa * tau)).squareRoot()
+                    let value = max(level + p.rho * k / (1 + tau).squareRoot() + p.sigma * k * k, 1e-4)
+                    let price = try Arbitrage.price(k, value, tau)
+                    volatilities[i * grid.tau.count + t] = price > informationFloor ? value : .nan
                 }
-            case .paths: return false
             }
-            return volatilities.count { !$0.isNaN } >= minimumCells
         }
     }
 }
@@ -151,7 +165,7 @@ public struct SurfaceGenerator: Sendable, Equatable {
 enum Arbitrage {
     /// Whether total variance nowhere falls with time at one log-moneyness, and calls of each maturity fall in the
     /// strike and are convex in it. Missing cells (NaN) are passed over.
-    static func isAbsent(_ volatilities: [Double], _ grid: SurfaceGrid) -> Bool {
+    static func isAbsent(_ volatilities: [Double], _ grid: SurfaceGrid) throws(HestonError) -> Bool {
         let columns = grid.tau.count
         for i in grid.logMoneyness.indices {
             var before = 0.0
@@ -170,7 +184,7 @@ enum Arbitrage {
                 let volatility = volatilities[i * columns + t]
                 guard !volatility.isNaN else { continue }
                 let ratio = exp(k)
-                let next = price(k, volatility, tau) + max(0, 1 - ratio)
+                let next = try price(k, volatility, tau) + max(0, 1 - ratio)
                 let steepness = (next - call) / (ratio - strike)
                 guard steepness >= slope - 1e-7, steepness <= 1e-7 else { return false }
                 (strike, call, slope) = (ratio, next, steepness)
@@ -180,8 +194,7 @@ enum Arbitrage {
     }
 
     /// The undiscounted out-of-the-money price as a fraction of the forward.
-    static func price(_ k: Double, _ volatility: Double, _ tau: Double) -> Double {
-        let kind: OptionQuote.Kind = k < 0 ? .put : .call
-        return (try? Black.price(kind, forward: 1, strike: exp(k), tau: tau, volatility: volatility)) ?? 0
+    static func price(_ k: Double, _ volatility: Double, _ tau: Double) throws(HestonError) -> Double {
+        try Black.price(k < 0 ? .put : .call, forward: 1, strike: exp(k), tau: tau, volatility: volatility)
     }
 }

@@ -23,7 +23,7 @@ import Testing
         let workspace = NetworkWorkspace(network, capacity: count, training: true)
         for row in 0..<count {
             let cells = (0..<30).map { $0 == 7 * row ? Float.nan : Float(random.normal()) }
-            unsafe cells.withUnsafeBufferPointer { unsafe workspace.set(row, $0.baseAddress!) }
+            workspace.set(row, cells)
         }
         let answerWeights = (0..<count * 10).map { _ in Float(random.uniform(-1, 1)) }
         let surfaceWeights = (0..<count * 30).map { _ in Float(random.uniform(-1, 1)) }

@@ -20,7 +20,7 @@ import Testing
         #expect(curve.map(\.number) == [1, 2, 3, 4, 5, 6])
         #expect(curve[5].validationLoss < 0.5 * curve[0].validationLoss)
         let held = try SurfaceGenerator(.equity, seed: 2).surfaces(count: 500)
-        let quality = training.model().quality(on: held, try Calibrator(), threads: 2)
+        let quality = try training.model().quality(on: held, try Calibrator(), threads: 2)
         #expect(quality.count == 500 && quality.failures == 0)
         // The middle of the preset is some ten points off.
         #expect(quality.network.median < 0.008 && quality.network.high < 0.03)
@@ -32,7 +32,7 @@ import Testing
         }
         // Volatilities of 100 % are unlike those of shares.
         let strange = try SurfaceGenerator(.crypto, seed: 2).surfaces(count: 200)
-        #expect(training.model().quality(on: strange, try Calibrator()).novel > 0.6)
+        #expect(try training.model().quality(on: strange, Calibrator()).novel > 0.6)
     }
 
     @Test func aSeedGivesTheSameBitsOnAnyNumberOfThreads() throws {
@@ -105,8 +105,8 @@ import Testing
         #expect(Array(mixed.model().parameters[heads]) != Array(model.parameters[heads]))
         let calibrator = try Calibrator()
         let test = Array(market[(300 * 30)...])
-        let before = model.quality(onMarket: test, calibrator, threads: 2)
-        let after = mixed.model().quality(onMarket: test, calibrator, threads: 2)
+        let before = try model.quality(onMarket: test, calibrator, threads: 2)
+        let after = try mixed.model().quality(onMarket: test, calibrator, threads: 2)
         #expect(after.network.median < before.network.median)
         #expect(after.excess != nil && after.calibrated != nil && after.parameters.isEmpty)
     }

@@ -9,8 +9,10 @@ import Testing
     /// Random parameters, from rare jumps to ten a year, most of them beyond Feller's condition.
     private static func draw(_ random: inout RandomGenerator) -> BatesParameters {
         BatesParameters(
-            heston: Draw.wide(&random), lambda: Draw.logUniform(0.01, 10, &random), muJ: random.uniform(-0.6, 0.6),
-            deltaJ: random.uniform(0, 0.5))
+            heston: Draw.wide(&random),
+            jumps: .init(
+                intensity: Draw.logUniform(0.01, 10, &random), mean: random.uniform(-0.6, 0.6),
+                standardDeviation: random.uniform(0, 0.5)))
     }
 
     /// Golden/make-bates.py; one day to five years.
@@ -42,18 +44,18 @@ import Testing
         var random = RandomGenerator(seed: 81)
         for _ in 0..<40 {
             let heston = Draw.crypto(&random)
-            let bates = BatesParameters(heston: heston, lambda: 0, muJ: -0.3, deltaJ: 0.2)
+            let bates = BatesParameters(heston: heston, jumps: .init(intensity: 0, mean: -0.3, standardDeviation: 0.2))
             var rare = bates
-            rare.lambda = 1e-6
+            rare.jumps.intensity = 1e-6
             for (strike, tau) in [(80.0, 0.01), (100, 0.1), (170, 0.5), (60, 2)] {
                 let contract = OptionContract(kind: strike < 100 ? .put : .call, strike: strike, tau: tau)
                 let exact = try HestonPricer(heston, Self.market).value(contract)
                 let value = try BatesPricer(bates, Self.market).value(contract)
                 #expect(abs(value.price - exact.price) < 1e-10 && abs(value.delta - exact.delta) < 1e-10)
-                #expect(abs(value.gradient.v0 - exact.gradient.v0) < 1e-8 && value.jumpGradient.muJ == 0)
+                #expect(abs(value.gradient.v0 - exact.gradient.v0) < 1e-8 && value.jumpGradient.mean == 0)
                 let change = (try BatesPricer(rare, Self.market).price(contract) - value.price) / 1e-6
                 // The prices err by some 1e-14 of spot, a millionth of which is 1e-6; the second derivative adds less.
-                #expect(abs(change - value.jumpGradient.lambda) < 1e-4, "\(heston) \(strike) \(tau)")
+                #expect(abs(change - value.jumpGradient.intensity) < 1e-4, "\(heston) \(strike) \(tau)")
             }
         }
     }
@@ -64,7 +66,8 @@ import Testing
     func merton() throws {
         for (lambda, mu, delta) in [(0.3, -0.2, 0.1), (8, 0.02, 0.03), (2, 0.25, 0.3), (1, -0.1, 0)] {
             let heston = HestonParameters(kappa: 1, theta: 0.06, sigma: 1e-6, rho: 0, v0: 0.06)
-            let bates = BatesParameters(heston: heston, lambda: lambda, muJ: mu, deltaJ: delta)
+            let bates = BatesParameters(
+                heston: heston, jumps: .init(intensity: lambda, mean: mu, standardDeviation: delta))
             let pricer = try BatesPricer(bates, Self.market)
             for tau in [0.02, 0.5, 3] {
                 for strike in [70.0, 95, 100, 140] {
@@ -75,7 +78,8 @@ import Testing
                         let count = Double(n)
                         if n > 0 { probability *= lambda * tau / count }
                         let volatility = (0.06 + count * delta * delta / tau).squareRoot()
-                        let moved = forward * exp(-lambda * bates.meanJump * tau) * pow(1 + bates.meanJump, count)
+                        let growth = bates.jumps.meanRelativeJump
+                        let moved = forward * exp(-lambda * growth * tau) * pow(1 + growth, count)
                         exact += probability * (try Black.price(
                             .call, forward: moved, strike: strike, tau: tau, volatility: volatility))
                     }
@@ -91,8 +95,9 @@ import Testing
         var random = RandomGenerator(seed: 82)
         for _ in 0..<10 {
             let bates = BatesParameters(
-                heston: Draw.equity(&random), lambda: random.uniform(0.1, 4), muJ: random.uniform(-0.3, 0.2),
-                deltaJ: random.uniform(0.05, 0.2))
+                heston: Draw.equity(&random),
+                jumps: .init(intensity: random.uniform(0.1, 4), mean: random.uniform(-0.3, 0.2),
+                standardDeviation: random.uniform(0.05, 0.2)))
             let pricer = try BatesPricer(bates, Market(spot: 1))
             // In ln K the integrand is analytic and dies at both ends, so that the trapezoidal sum converges at once.
             let step = 0.02
@@ -172,7 +177,7 @@ import Testing
     func refusal() throws {
         // Fifty jumps of exactly 5 % and no diffusion to speak of: a density of separate peaks.
         let heston = HestonParameters(kappa: 1, theta: 1e-8, sigma: 0.01, rho: 0, v0: 1e-8)
-        let bates = BatesParameters(heston: heston, lambda: 50, muJ: 0.05, deltaJ: 0)
+        let bates = BatesParameters(heston: heston, jumps: .init(intensity: 50, mean: 0.05, standardDeviation: 0))
         let pricer = try BatesPricer(bates, Self.market, accuracy: .init(tolerance: 1e-12, maximumNodes: 1024))
         #expect {
             try pricer.call(strike: 100, tau: 1)

@@ -110,6 +110,7 @@ import Testing
         #expect(made.status == 0 && made.output.contains("50 surfaces"), "\(made.output)")
         for (arguments, words) in [
             (["generate", "--preset", "bonds"], "none of equity, crypto"),
+            (["train", "--generator", "paths"], "none of heston, proxy"),
             (["invert", array, "--model", "/nowhere"], "cannot read /nowhere"),
             (["invert", array, "--model", array], "header"),
             (["train", "--base", "x"], "go together"), (["fit", array], "needs a file of quotes"),

@@ -172,7 +172,8 @@ import VommaProto
         #expect(read("{}") == "")
         for (text, words) in [
             (#"{"preset": "bonds"}"#, "“preset” is “bonds”, not one of “equity”, “crypto”"),
-            (#"{"generator": 3}"#, "“generator” is not a text"), (#"{"surfaces": 10}"#, "“surfaces” is 10, outside"),
+            (#"{"generator": 3}"#, "“generator” is not a text"),
+            (#"{"generator": "paths"}"#, "“generator” is “paths”, not one of “heston”, “proxy”"), (#"{"surfaces": 10}"#, "“surfaces” is 10, outside"),
             (#"{"epoch": 3}"#, "“epoch” is unknown"), (#"{"learning_rate": 2}"#, "“learning_rate” is 2.0, outside"),
             (#"{"market": {"exchange": "x"}}"#, "“market.currencies” is missing"),
             (

@@ -21,8 +21,13 @@ func median(_ samples: Int, calls: Int, _ body: () throws -> Void) rethrows -> D
 
 func json(_ values: [Double]) -> String { "[" + values.map { "\($0)" }.joined(separator: ",") + "]" }
 
-func preset(_ name: String) -> ParameterPreset {
-    guard let preset = ParameterPreset(rawValue: name) else { fatalError("no preset is called \(name)") }
+/// What is wrong with the arguments.
+struct UsageError: Error, CustomStringConvertible { var description: String }
+
+func preset(_ name: String) throws -> ParameterPreset {
+    guard let preset = ParameterPreset(rawValue: name) else {
+        throw UsageError(description: "no preset is called \(name)")
+    }
     return preset
 }
 
@@ -66,7 +71,7 @@ func quotes(_ heston: HestonParameters, _ count: Int) throws -> [CalibrationQuot
 
 /// `calibrate PRESET QUOTES CASES`: random surfaces, each fitted once from the preset's start.
 func calibrate(_ arguments: [String]) throws {
-    let (preset, count, cases) = (preset(arguments[0]), Int(arguments[1]) ?? 30, Int(arguments[2]) ?? 10)
+    let (preset, count, cases) = (try preset(arguments[0]), Int(arguments[1]) ?? 30, Int(arguments[2]) ?? 10)
     var random = RandomGenerator(seed: 20_261_126)
     let calibrator = try Calibrator()
     var times: [Double] = []

@@ -9,12 +9,12 @@ internal import HestonInverse
 /// `network answers FILE COUNT`.
 func network(_ arguments: [String]) throws {
     switch arguments[0] {
-    case "train": try train(preset(arguments[1]), arguments[2])
-    case "judge": try judge(preset(arguments[1]), try load(arguments[2]), Int(arguments[3]) ?? 20_000)
+    case "train": try train(try preset(arguments[1]), arguments[2])
+    case "judge": try judge(try preset(arguments[1]), try load(arguments[2]), Int(arguments[3]) ?? 20_000)
     case "time": try time(try load(arguments[1]))
     case "steps": try steps(try load(arguments[1]))
     case "answers": try answers(try load(arguments[1]), Int(arguments[2]) ?? 10)
-    default: fatalError("no such job: \(arguments[0])")
+    default: throw UsageError(description: "no such job: \(arguments[0])")
     }
 }
 
@@ -34,9 +34,9 @@ private func train(_ preset: ParameterPreset, _ path: String) throws {
         try training.runEpoch(threads: threads)
         let epoch = training.epochs[training.epochs.count - 1]
         FileHandle.standardError.write(
-            Data("\(preset.rawValue): epoch \(epoch.number), median error \(epoch.medianError)\n".utf8))
+            Data("\(preset.rawValue): epoch \(epoch.number), loss \(epoch.loss)\n".utf8))
     }
-    let model = training.model(metadata: ["preset": preset.rawValue])
+    let model = training.model(metadata: ["preset": preset.rawValue, "seed": "1"])
     try Data(model.safetensors()).write(to: URL(fileURLWithPath: path))
     let end = DispatchTime.now().uptimeNanoseconds
     print(
@@ -47,13 +47,13 @@ private func train(_ preset: ParameterPreset, _ path: String) throws {
 /// On surfaces of another seed than the training's.
 private func judge(_ preset: ParameterPreset, _ model: InverseModel, _ count: Int) throws {
     let data = try SurfaceGenerator(preset, seed: 20_261_126).surfaces(count: count, threads: threads)
-    let quality = model.quality(on: data, try Calibrator(), threads: threads)
+    let quality = try model.quality(on: data, try Calibrator(), threads: threads)
     print(String(decoding: try JSONEncoder().encode(quality), as: UTF8.self))
 }
 
 /// Latencies on one thread: volatilities in, parameters out.
 private func time(_ model: InverseModel) throws {
-    guard let preset = model.metadata["preset"].flatMap(ParameterPreset.init) else { fatalError("no preset") }
+    let preset = try preset(model.metadata["preset"] ?? "")
     let data = try SurfaceGenerator(preset, seed: 3).surfaces(count: 256)
     let cells = model.grid.count
     var surfaces: [[Double]] = []
@@ -80,7 +80,7 @@ private func time(_ model: InverseModel) throws {
 
 /// Steps of training a second on one thread, with the losses that PyTorch's side has: no repricing.
 private func steps(_ model: InverseModel) throws {
-    guard let preset = model.metadata["preset"].flatMap(ParameterPreset.init) else { fatalError("no preset") }
+    let preset = try preset(model.metadata["preset"] ?? "")
     // A tenth validates: as few as can be.
     let data = try SurfaceGenerator(preset, seed: 4).surfaces(count: 25_600, threads: threads)
     var configuration = InverseTraining.Configuration()
@@ -96,7 +96,7 @@ private func steps(_ model: InverseModel) throws {
 
 /// Surfaces and what the network says of them, for a comparison with the same weights elsewhere.
 private func answers(_ model: InverseModel, _ count: Int) throws {
-    guard let preset = model.metadata["preset"].flatMap(ParameterPreset.init) else { fatalError("no preset") }
+    let preset = try preset(model.metadata["preset"] ?? "")
     let data = try SurfaceGenerator(preset, seed: 5).surfaces(count: count)
     var inverter = Inverter(model, capacity: count)
     inverter.invert(data.volatilities, count: count)

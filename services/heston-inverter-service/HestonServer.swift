@@ -81,9 +81,9 @@ struct HestonServer: HestonInverterService {
                 var configuration = AdamCalibrator.Configuration()
                 configuration.enforcesFeller = request.feller
                 if request.maxIterations > 0 { configuration.steps = Int(request.maxIterations) }
-                // A call must end: some seconds of a large surface.
-                guard configuration.steps <= 100_000 else {
-                    throw RPCStatus(invalidField: "max_iterations", "is above 100000")
+                // A call must end: a cell takes about a microsecond a step.
+                guard configuration.steps <= 10_000_000 / max(1, surface.cells.count) else {
+                    throw RPCStatus(invalidField: "max_iterations", "times the surface's cells is above 10000000")
                 }
                 let found = try AdamCalibrator(configuration).calibrate(
                     quotes ?? weighted(surface, surface.cells.map { $0 == .extrapolated ? 0 : 1 }),
@@ -128,7 +128,10 @@ struct HestonServer: HestonInverterService {
         let pricer: any EuropeanPricer = try answering {
             guard let jumps = request.jumps else { return try HestonPricer(parameters, market) }
             return try BatesPricer(
-                BatesParameters(heston: parameters, lambda: jumps.lambda, muJ: jumps.mu, deltaJ: jumps.delta), market)
+                BatesParameters(
+                    heston: parameters,
+                    jumps: JumpParameters(intensity: jumps.lambda, mean: jumps.mu, standardDeviation: jumps.delta)),
+                market)
         }
         let contracts = try (0..<count).map { index in
             OptionContract(
@@ -159,9 +162,9 @@ struct HestonServer: HestonInverterService {
         response.byV0 = values.map(\.gradient.v0)
         response.theta = values.map(\.theta)
         guard request.jumps != nil else { return response }
-        response.byLambda = values.map(\.jumpGradient.lambda)
-        response.byMu = values.map(\.jumpGradient.muJ)
-        response.byDelta = values.map(\.jumpGradient.deltaJ)
+        response.byLambda = values.map(\.jumpGradient.intensity)
+        response.byMu = values.map(\.jumpGradient.mean)
+        response.byDelta = values.map(\.jumpGradient.standardDeviation)
         return response
     }
 
@@ -309,7 +312,7 @@ extension RPCStatus {
         case .impossibleVolatility(let cell, let value):
             self.init(.invalidArgument, "\(error)", invalidField: "surface.implied_volatility[\(cell)]", "is \(value)")
         case .calibration(let error): self.init(error)
-        case .tooFewCells, .malformed, .file, .diverged, .generatorExhausted:
+        case .tooFewCells, .malformed, .file, .diverged, .generatorExhausted, .noAnswers:
             self.init(.failedPrecondition, "\(error)")
         }
     }
@@ -319,9 +322,9 @@ extension RPCStatus {
         switch name {
         case "kappa", "theta", "sigma", "rho", "v0": "parameters.\(name)"
         case "strike": "strikes"
-        case "lambda": "jumps.lambda"
-        case "muJ": "jumps.mu"
-        case "deltaJ": "jumps.delta"
+        case "intensity": "jumps.lambda"
+        case "mean": "jumps.mu"
+        case "standardDeviation": "jumps.delta"
         case "dividendYield": "dividend_yield"
         case "logMoneyness": "log_moneyness"
         case "weight": "weights"

@@ -35,59 +35,45 @@ struct InverseJob {
             specification.preset, kind: specification.generator, seed: specification.training.seed)
         let data = mode == .real ? nil : try generator.surfaces(count: specification.surfaces, threads: threads)
         var market: MarketSurfaces?
-        var base: InverseModel?
+        var training: InverseTraining
         if let span = specification.market {
             try context.proceed(0, "reading market surfaces")
-            let model = try await baseModel()
-            market = try await MarketSurfaces(span, model.grid, context.pool)
-            base = model
-        }
-        var training = try begin(data, base, market)
-        while !training.isFinished {
-            let (number, total) = (training.epochs.count, specification.training.epochs)
-            try training.runEpoch(threads: threads) { part in
-                try context.proceed(0.95 * (Double(number) + part) / Double(total), "epoch \(number + 1) of \(total)")
-            }
-            try await record(training)
-            let message = "epoch \(number + 1) of \(total)"
-            try await context.proceed(0.95 * Double(number + 1) / Double(total), message) { training.checkpoint() }
-        }
-        try await judge(training, market, threads)
-    }
-
-    /// From the checkpoint of the attempt before, where there is one.
-    private func begin(
-        _ data: SurfaceDataset?, _ base: InverseModel?, _ market: MarketSurfaces?
-    ) throws -> InverseTraining {
-        var training: InverseTraining
-        if let base, let market {
+            let base = try await baseModel()
+            let surfaces = try await marketSurfaces(span, base.grid)
+            market = surfaces
             training = InverseTraining(
-                from: base, market: market.training + market.validation, trainingCount: market.trainingCount, data,
-                specification.training)
+                from: base, market: surfaces.training + surfaces.validation, trainingCount: surfaces.trainingCount,
+                data, specification.training)
         } else if let data {
             training = InverseTraining(data, specification.training)
         } else {
             throw JobError.badData("no surfaces to learn from")
         }
-        if let checkpoint = context.lease.checkpoint {
-            do throws(InversionError) {
-                try training.resume(checkpoint)
-                context.log.info("training resumed", metadata: ["epoch": "\(training.epochs.count)"])
-            } catch {
-                context.log.warning("the checkpoint is of no use, beginning anew", metadata: ["reason": "\(error)"])
-            }
-        }
-        return training
+        try await context.finish(&training, threads: threads)
+        try await judge(training, market, threads)
     }
 
-    private func record(_ training: InverseTraining) async throws {
-        guard let epoch = training.epochs.last else { return }
-        var rows = [
-            ("loss", epoch.loss), ("validation_loss", epoch.validationLoss),
-            ("learning_rate", Double(epoch.learningRate)),
-        ]
-        if epoch.medianError > 0 { rows += [("median_error", epoch.medianError), ("high_error", epoch.highError)] }
-        try await context.record(rows.map { (name: $0.0, value: $0.1) }, step: epoch.number)
+    /// Throws `JobError.badData` where a part has no surface on the grid.
+    private func marketSurfaces(
+        _ span: InverseSpecification.Market, _ grid: SurfaceGrid
+    ) async throws -> MarketSurfaces {
+        var market = MarketSurfaces(grid: grid, trainTo: span.trainTo, validateTo: span.validateTo)
+        for currency in span.currencies {
+            let stored = try await context.pool.withConnection { connection in
+                try OptionRepository.surfaces(
+                    exchange: span.exchange, currency: currency, from: span.from, to: span.to, on: connection)
+            }
+            for surface in stored { market.add(surface.value, at: surface.eventTime) }
+        }
+        for (part, cells) in [("train", market.training), ("validate", market.validation), ("judge", market.test)]
+        where cells.isEmpty {
+            throw JobError.badData(
+                "no surfaces of \(span.currencies.joined(separator: ", ")) on \(span.exchange) to \(part) on, "
+                    + "\(market.skipped) unfit")
+        }
+        context.log.info(
+            "market surfaces read", metadata: ["learnt": "\(market.trainingCount)", "skipped": "\(market.skipped)"])
+        return market
     }
 
     /// The network that a training on market surfaces begins with.
@@ -104,7 +90,11 @@ struct InverseJob {
             let title = version == 0 ? "live version" : "version \(version)"
             throw JobError.badData("there is no \(title) of “\(name)” to go on from: train one (heston_inverse_synth)")
         }
-        return try InverseModel(safetensors: bytes)
+        let model = try InverseModel(safetensors: bytes)
+        guard model.grid == .standard else {
+            throw JobError.badData("“\(name)” is a network for other inputs than surfaces on the standard grid")
+        }
+        return model
     }
 
     // MARK: The end
@@ -115,6 +105,8 @@ struct InverseJob {
         var generator: String
         var surfaces: Int
         var marketSurfaces: Int
+        /// On another grid, or with too few cells.
+        var marketSkipped: Int
         var curve: [InverseTraining.Epoch]
         var synthetic: InversionQuality
         var market: InversionQuality?
@@ -139,8 +131,8 @@ struct InverseJob {
         let held = try SurfaceGenerator(specification.preset, seed: seed &+ 0x5EED_0F_7E57)
             .surfaces(count: specification.heldOut, threads: threads)
         let calibrator = try Calibrator()
-        let synthetic = model.quality(on: held, calibrator, threads: threads)
-        let real = market.map { model.quality(onMarket: $0.test, calibrator, threads: threads) }
+        let synthetic = try model.quality(on: held, calibrator, threads: threads)
+        let real = try market.map { try model.quality(onMarket: $0.test, calibrator, threads: threads) }
         let gate = InversionGate(synthetic: synthetic, market: real)
         model.metadata["gate"] = gate.passed ? "passed" : "failed"
         model.metadata["median_error"] = "\(synthetic.network.median)"
@@ -148,7 +140,8 @@ struct InverseJob {
         let metrics = Metrics(
             mode: mode.rawValue, preset: specification.preset.rawValue, generator: specification.generator.rawValue,
             surfaces: mode == .real ? 0 : specification.surfaces, marketSurfaces: market?.trainingCount ?? 0,
-            curve: training.epochs, synthetic: synthetic, market: real, gate: gate)
+            marketSkipped: market?.skipped ?? 0, curve: training.epochs, synthetic: synthetic, market: real,
+            gate: gate)
         try context.proceed(1, "registering")
         let json = try JSON(encoding: metrics)
         let bytes = model.safetensors()
@@ -161,41 +154,6 @@ struct InverseJob {
                 name: name, kind: job.kind, checkpoint: bytes, metrics: json, lineage: .lineage(of: job),
                 jobID: job.id, on: connection)
             return try JSON(encoding: Result(model: ModelReference(model), metrics: metrics))
-        }
-    }
-}
-
-/// Stored surfaces of a market, cut in time: no surface is in two parts.
-struct MarketSurfaces: Sendable {
-    /// `[surfaces × cells]` each, NaN where a cell is missing or extrapolated.
-    var training: [Double] = []
-    var validation: [Double] = []
-    var test: [Double] = []
-    var trainingCount = 0
-
-    /// Throws `JobError.badData` where a part has no surface on the grid.
-    init(_ span: InverseSpecification.Market, _ grid: SurfaceGrid, _ pool: ConnectionPool) async throws {
-        for currency in span.currencies {
-            let surfaces = try await pool.withConnection { connection in
-                try OptionRepository.surfaces(
-                    exchange: span.exchange, currency: currency, from: span.from, to: span.to, on: connection)
-            }
-            for surface in surfaces {
-                guard let cells = try? grid.volatilities(surface.value), (try? grid.check(cells)) != nil
-                else { continue }
-                if surface.eventTime < span.trainTo {
-                    training += cells
-                    trainingCount += 1
-                } else if surface.eventTime < span.validateTo {
-                    validation += cells
-                } else {
-                    test += cells
-                }
-            }
-        }
-        for (part, cells) in [("train", training), ("validate", validation), ("judge", test)] where cells.isEmpty {
-            throw JobError.badData(
-                "no surfaces of \(span.currencies.joined(separator: ", ")) on \(span.exchange) to \(part) on")
         }
     }
 }

@@ -1,6 +1,5 @@
 internal import Foundation
 internal import HestonInverse
-internal import Logging
 internal import Storage
 
 /// What a job of kind `heston_moments` is to do. See docs/jobs.md.
@@ -17,7 +16,7 @@ struct MomentsSpecification: Decodable, Equatable {
         var reader = try SpecificationReader(decoder)
         var training = InverseTraining.Configuration()
         name = try reader.text("name", default: "regime_embedding")
-        preset = try reader.choice("preset", default: .crypto)
+        preset = try reader.choice("preset", default: .crypto, of: ParameterPreset.allCases)
         paths = try reader.number("paths", default: 100_000, in: 1000...2_000_000)
         heldOut = try reader.number("held_out", default: 20_000, in: 100...1_000_000)
         training.epochs = try reader.number("epochs", default: 20, in: 1...10_000)
@@ -61,29 +60,11 @@ struct MomentsJob {
                 .surfaces(count: count, threads: threads)
         }
         var training = InverseTraining(try paths(seed, specification.paths), specification.training)
-        if let checkpoint = context.lease.checkpoint {
-            do throws(InversionError) { try training.resume(checkpoint) } catch {
-                context.log.warning("the checkpoint is of no use, beginning anew", metadata: ["reason": "\(error)"])
-            }
-        }
-        let total = specification.training.epochs
-        while !training.isFinished {
-            let number = training.epochs.count
-            try training.runEpoch(threads: threads) { part in
-                try context.proceed(0.95 * (Double(number) + part) / Double(total), "epoch \(number + 1) of \(total)")
-            }
-            if let epoch = training.epochs.last {
-                try await context.record(
-                    [("loss", epoch.loss), ("validation_loss", epoch.validationLoss)], step: epoch.number)
-            }
-            try await context.proceed(
-                0.95 * Double(number + 1) / Double(total), "epoch \(number + 1) of \(total)"
-            ) { training.checkpoint() }
-        }
+        try await context.finish(&training, threads: threads)
         try context.proceed(0.95, "judging")
         let model = training.model(metadata: [
             "input": "moments", "preset": specification.preset.rawValue, "seed": "\(seed)",
-            "paths": "\(specification.paths)", "epochs": "\(total)",
+            "paths": "\(specification.paths)", "epochs": "\(training.epochs.count)",
         ])
         let quality = model.embeddingQuality(on: try paths(seed &+ 0x5EED_0F_7E57, specification.heldOut))
         let metrics = Metrics(

@@ -77,13 +77,13 @@ struct SpecificationReader {
         return number
     }
 
-    /// One of a type's cases, by its name.
-    mutating func choice<Value: RawRepresentable & CaseIterable>(
-        _ name: String, default value: Value
+    /// One of some values, by its name.
+    mutating func choice<Value: RawRepresentable>(
+        _ name: String, default value: Value, of values: [Value]
     ) throws -> Value where Value.RawValue == String {
         let text = try text(name, default: value.rawValue)
-        guard let chosen = Value(rawValue: text) else {
-            let names = Value.allCases.map { "“\($0.rawValue)”" }.joined(separator: ", ")
+        guard let chosen = values.first(where: { $0.rawValue == text }) else {
+            let names = values.map { "“\($0.rawValue)”" }.joined(separator: ", ")
             throw fault(name, "is “\(text)”, not one of \(names)")
         }
         return chosen

@@ -26,15 +26,18 @@ struct GateReport {
         var residuals: [Double]
         var last: NetworkInversion?
 
-        init(_ files: [String], _ model: InverseModel, _ calibrator: Calibrator, threads: Int) throws {
+        init(
+            _ files: [String], from start: Timestamp?, _ model: InverseModel, _ calibrator: Calibrator, threads: Int
+        ) throws {
             let inverter = SharedInverter(model)
             let cells = model.grid.count
             var (points, skipped): ([Point], Int) = ([], 0)
             var surfaces: [Double] = []
             var last: NetworkInversion?
             var (sums, counts) = ([Double](repeating: 0, count: cells), [Double](repeating: 0, count: cells))
+            let span = start.map { $0..<Timestamp(microseconds: .max) }
             for file in files {
-                _ = try ChainReader().forEach(.file(path: file), span: nil) { chain in
+                _ = try ChainReader().forEach(.file(path: file), span: span) { chain in
                     guard let built = try? SurfaceSource.build(chain, bids: true),
                         let seen = try? model.grid.volatilities(built.surface),
                         let inversion = try? NetworkInversion(
@@ -64,7 +67,7 @@ struct GateReport {
             }
             (self.points, self.skipped, self.last) = (points, skipped, last)
             residuals = zip(sums, counts).map { $1 > 0 ? $0 / $1 : .nan }
-            quality = model.quality(onMarket: surfaces, calibrator, threads: threads)
+            quality = try model.quality(onMarket: surfaces, calibrator, threads: threads)
         }
     }
 

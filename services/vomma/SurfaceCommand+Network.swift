@@ -12,14 +12,29 @@ extension SurfaceCommand {
         do { bytes = try Data(contentsOf: URL(fileURLWithPath: path)) } catch {
             throw ValidationError("cannot read \(path): \(error.localizedDescription). `vomma surface train` makes one.")
         }
-        return try InverseModel(safetensors: [UInt8](bytes))
+        let model = try InverseModel(safetensors: [UInt8](bytes))
+        guard model.grid == .standard else {
+            throw ValidationError("\(path) is a network for other inputs than surfaces on the standard grid")
+        }
+        return model
+    }
+
+    /// Surfaces that a network trained on `seed` has not seen.
+    static func heldOut(
+        _ preset: ParameterPreset, trainedOn seed: UInt64, count: Int, threads: Int
+    ) throws -> SurfaceDataset {
+        try SurfaceGenerator(preset, seed: seed &+ 1_000_003).surfaces(count: count, threads: threads)
     }
 
     /// What is drawn, and on how many threads.
     struct Drawing: ParsableArguments {
-        @Option(help: "The family of parameters: equity or crypto.", transform: Drawing.named)
+        @Option(
+            help: "The family of parameters: equity or crypto.",
+            transform: { try Drawing.named($0, of: ParameterPreset.allCases) })
         var preset = ParameterPreset.crypto
-        @Option(help: "Where volatilities come from: heston or proxy.", transform: Drawing.named)
+        @Option(
+            help: "Where volatilities come from: heston or proxy.",
+            transform: { try Drawing.named($0, of: SurfaceGenerator.Kind.ofSurfaces) })
         var generator = SurfaceGenerator.Kind.heston
         @Option(help: "Surfaces to make.")
         var surfaces = 100_000
@@ -33,10 +48,10 @@ extension SurfaceCommand {
             guard (0...256).contains(threads) else { throw ValidationError("--threads is 0 … 256") }
         }
 
-        private static func named<Value: RawRepresentable & CaseIterable>(_ text: String) throws -> Value
+        private static func named<Value: RawRepresentable>(_ text: String, of values: [Value]) throws -> Value
         where Value.RawValue == String {
-            guard let value = Value(rawValue: text) else {
-                throw ValidationError("“\(text)” is none of \(Value.allCases.map(\.rawValue).joined(separator: ", "))")
+            guard let value = values.first(where: { $0.rawValue == text }) else {
+                throw ValidationError("“\(text)” is none of \(values.map(\.rawValue).joined(separator: ", "))")
             }
             return value
         }
@@ -111,7 +126,7 @@ extension SurfaceCommand {
                 terminal.begin("training")
                 while !training.isFinished {
                     let done = Double(training.epochs.count)
-                    let error = training.epochs.last.map { ", \((100 * $0.medianError).shown(2)) points" } ?? ""
+                    let error = training.epochs.last?.medianError.map { ", \((100 * $0).shown(2)) points" } ?? ""
                     try training.runEpoch(threads: threads) { part in
                         terminal.update(
                             (done + part) / Double(epochs), "epoch \(Int(done) + 1) of \(epochs)\(error)")
@@ -123,9 +138,9 @@ extension SurfaceCommand {
                     "seed": "\(drawing.seed)", "surfaces": "\(data.count)", "epochs": "\(epochs)",
                 ])
                 terminal.begin("judging")
-                let held = try SurfaceGenerator(drawing.preset, seed: drawing.seed &+ 1_000_003)
-                    .surfaces(count: heldOut, threads: threads)
-                let quality = model.quality(on: held, try Calibrator(), threads: threads)
+                let held = try SurfaceCommand.heldOut(
+                    drawing.preset, trainedOn: drawing.seed, count: heldOut, threads: threads)
+                let quality = try model.quality(on: held, try Calibrator(), threads: threads)
                 terminal.finish("\(quality.count) surfaces that it has not seen")
                 try Data(model.safetensors()).write(to: URL(fileURLWithPath: output), options: .atomic)
                 print(GateReport(model: model, synthetic: quality, market: nil).report().text())
@@ -143,29 +158,33 @@ extension SurfaceCommand {
             configuration.mode = .mixed
             // The base has learnt most of it.
             configuration.learningRate *= 0.5
-            var parts: [[Double]] = [[], []]
-            for (part, (from, to)) in [(nil, trainTo), (trainTo, validateTo)].enumerated() {
-                let start = try SurfaceSource.span(until: from)?.upperBound ?? Timestamp(microseconds: .min)
-                let end = try SurfaceSource.span(until: to)?.upperBound ?? start
-                guard start < end else { throw ValidationError("--validate-to is not after --train-to") }
-                for file in market {
-                    var found: [Double] = []
-                    _ = try ChainReader().forEach(.file(path: file), span: start..<end) { chain in
-                        if let built = try? SurfaceSource.build(chain, bids: true),
-                            let cells = try? model.grid.volatilities(built.surface),
-                            (try? model.grid.check(cells)) != nil
-                        {
-                            found += cells
-                        }
-                        return true
-                    }
-                    parts[part] += found
+            let (trainEnd, validateEnd) = (
+                try SurfaceSource.time(trainTo, "--train-to"), try SurfaceSource.time(validateTo, "--validate-to")
+            )
+            guard trainEnd < validateEnd else { throw ValidationError("--validate-to is not after --train-to") }
+            var surfaces = MarketSurfaces(grid: model.grid, trainTo: trainEnd, validateTo: validateEnd)
+            var sparse = 0
+            for file in market {
+                let span = Timestamp(microseconds: .min)..<validateEnd
+                _ = try ChainReader().forEach(.file(path: file), span: span) { chain in
+                    do throws(HestonError) {
+                        let built = try SurfaceSource.build(chain, bids: true)
+                        surfaces.add(built.surface, at: chain.snapshotTime)
+                    } catch { sparse += 1 }
+                    return true
                 }
-                guard !parts[part].isEmpty else { throw ValidationError("no market surfaces until \(to)") }
             }
+            guard !surfaces.training.isEmpty, !surfaces.validation.isEmpty else {
+                throw ValidationError(
+                    "\(surfaces.trainingCount) market surfaces until --train-to and "
+                        + "\(surfaces.validation.count / model.grid.count) until --validate-to: some of both are needed")
+            }
+            Terminal().note(
+                "\(surfaces.trainingCount) market surfaces to learn from, "
+                    + "\(surfaces.validation.count / model.grid.count) to choose by, \(sparse + surfaces.skipped) unfit")
             return InverseTraining(
-                from: model, market: parts[0] + parts[1], trainingCount: parts[0].count / model.grid.count, data,
-                configuration)
+                from: model, market: surfaces.training + surfaces.validation, trainingCount: surfaces.trainingCount,
+                data, configuration)
         }
     }
 
@@ -206,6 +225,8 @@ extension SurfaceCommand {
         var files: [String] = []
         @Option(name: .shortAndLong, help: "The network, as `vomma surface train` makes it.")
         var model = "heston_inverse.safetensors"
+        @Option(help: "Take the snapshots from this time on, such as 2026-03-01T00:00:00Z.")
+        var from: String?
         @Option(help: "Synthetic surfaces to judge by.")
         var heldOut = 20_000
         @Option(name: .shortAndLong, help: "Where the page goes; the JSON goes beside it.")
@@ -216,20 +237,21 @@ extension SurfaceCommand {
             try await explaining {
                 try SurfaceSource.requireProcessor()
                 let model = try SurfaceCommand.model(model)
-                guard let preset = model.metadata["preset"].flatMap(ParameterPreset.init) else {
-                    throw ValidationError("the network does not say which preset it was trained on")
-                }
+                guard let preset = model.metadata["preset"].flatMap(ParameterPreset.init),
+                    let seed = model.metadata["seed"].flatMap(UInt64.init)
+                else { throw ValidationError("the network does not say on which preset and seed it was trained") }
                 let threads = ProcessInfo.processInfo.activeProcessorCount
                 let terminal = Terminal()
                 terminal.begin("synthetic surfaces")
-                let held = try SurfaceGenerator(preset, seed: 1_000_003).surfaces(count: heldOut, threads: threads)
+                let held = try SurfaceCommand.heldOut(preset, trainedOn: seed, count: heldOut, threads: threads)
                 let calibrator = try Calibrator()
-                let synthetic = model.quality(on: held, calibrator, threads: threads)
+                let synthetic = try model.quality(on: held, calibrator, threads: threads)
                 terminal.finish("\(synthetic.count) inverted")
                 var market: GateReport.Market?
                 if !files.isEmpty {
                     terminal.begin("market surfaces")
-                    market = try GateReport.Market(files, model, calibrator, threads: threads)
+                    let start = try from.map { try SurfaceSource.time($0, "--from") }
+                    market = try GateReport.Market(files, from: start, model, calibrator, threads: threads)
                     let (count, sparse) = (market?.points.count ?? 0, market?.skipped ?? 0)
                     terminal.finish("\(count) inverted, \(sparse) snapshots too sparse")
                 }
@@ -243,80 +265,5 @@ extension SurfaceCommand {
             }
             if !passed { throw ExitCode(1) }
         }
-    }
-}
-
-/// One surface by a network, and by the calibration that starts from its answer.
-struct NetworkInversion {
-    let found: SurfaceSource.Found
-    let answer: NetworkAnswer
-    /// Root mean square over the cells, absolute volatility.
-    let networkError: Double
-    let polished: Calibration
-    /// Of the network's parameters on the grid.
-    let networkVolatilities: [Double]
-
-    init(_ found: SurfaceSource.Found, _ inverter: SharedInverter, _ calibrator: Calibrator) throws {
-        self.found = found
-        let cells = try inverter.model.grid.volatilities(found.surface)
-        (answer, networkError) = try inverter.answer(cells)
-        polished = try calibrator.calibrate(found.surface, warmStart: answer.parameters)
-        let pricer = try HestonPricer(answer.parameters, Market(spot: found.surface.spot))
-        networkVolatilities = try pricer.surface(
-            logMoneyness: found.surface.logMoneyness, tau: found.surface.tau
-        ).impliedVolatility
-    }
-
-    func report() -> Report {
-        let surface = found.surface
-        let rows = HestonParameters.names.enumerated().map { index, name in
-            [
-                name, answer.parameters.array[index].shown(5), "± \(answer.deviations[index].shown(5))",
-                polished.parameters.array[index].shown(5),
-            ]
-        }
-        var blocks: [Report.Block] = [
-            .table(header: ["parameter", "network", "its own estimate", "polished"], rows: rows),
-            .table(
-                header: ["error, points", "network", "polished"],
-                rows: [
-                    [
-                        "root mean square", (100 * networkError).shown(3),
-                        (100 * polished.volatilityRootMeanSquare).shown(3),
-                    ]
-                ]),
-            .text("Polished in \(polished.iterations) steps (\(polished.termination.rawValue))."),
-        ]
-        if answer.novelty > 1 {
-            blocks.append(
-                .warning(
-                    "This surface is unlike 99 % of what the network learnt from (novelty \(answer.novelty.shown(1))): "
-                        + "its answer is a guess."))
-        }
-        let polishedVolatilities = polished.residuals.map { $0.modelVolatility ?? .nan }
-        let residuals = zip(polishedVolatilities, surface.impliedVolatility).map { $0 - $1 }
-        return Report(
-            title: found.title,
-            verdict: "The network is \((100 * networkError).shown(2)) volatility points off, the polished answer "
-                + "\((100 * polished.volatilityRootMeanSquare).shown(2)).",
-            sections: [
-                .init("Heston", blocks),
-                .init(
-                    "Surface",
-                    [
-                        SurfacePictures.space(surface, surface.impliedVolatility, title: "Market"),
-                        SurfacePictures.space(surface, polishedVolatilities, title: "Heston, polished"),
-                        SurfacePictures.residuals(surface, residuals, title: "What Heston leaves, polished"),
-                    ]),
-                .init(
-                    "Smiles",
-                    SurfacePictures.smiles(
-                        surface,
-                        series: [
-                            (name: "market", values: surface.impliedVolatility),
-                            (name: "network", values: networkVolatilities),
-                            (name: "polished", values: polishedVolatilities),
-                        ])),
-            ])
     }
 }

@@ -68,13 +68,13 @@ struct SurfaceSource: ParsableArguments {
         return (last, count)
     }
 
-    func build(_ chain: OptionChain) throws -> SurfaceBuilder.Result {
+    func build(_ chain: OptionChain) throws(HestonError) -> SurfaceBuilder.Result {
         try Self.build(chain, bids: !withoutBids, .init(rawValue: method) ?? .svi)
     }
 
     static func build(
         _ chain: OptionChain, bids: Bool, _ method: SurfaceBuilder.Configuration.Method = .svi
-    ) throws -> SurfaceBuilder.Result {
+    ) throws(HestonError) -> SurfaceBuilder.Result {
         var configuration = SurfaceBuilder.Configuration()
         configuration.requiresBid = bids
         configuration.method = method
@@ -90,10 +90,14 @@ struct SurfaceSource: ParsableArguments {
     /// Everything until a time that is given in ISO 8601; `nil` for none.
     static func span(until: String?) throws -> Range<Timestamp>? {
         guard let until else { return nil }
-        guard let time = try? Date(until, strategy: .iso8601) else {
-            throw ValidationError("--until is a time such as 2026-01-31T12:00:00Z")
-        }
         // The end of a span is not in it.
-        return Timestamp(microseconds: .min)..<Timestamp(seconds: Int64(time.timeIntervalSince1970) + 1)
+        return try Timestamp(microseconds: .min)..<(time(until, "--until") + .seconds(1))
+    }
+
+    static func time(_ text: String, _ option: String) throws -> Timestamp {
+        guard let time = try? Date(text, strategy: .iso8601) else {
+            throw ValidationError("\(option) is a time such as 2026-01-31T12:00:00Z")
+        }
+        return Timestamp(seconds: Int64(time.timeIntervalSince1970))
     }
 }
