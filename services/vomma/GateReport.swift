@@ -18,6 +18,7 @@ struct GateReport {
             var novelty: Double
         }
 
+        /// Those with an answer.
         var points: [Point]
         /// Snapshots without a surface, or with too few cells.
         var skipped: Int
@@ -39,16 +40,19 @@ struct GateReport {
             for file in files {
                 _ = try ChainReader().forEach(.file(path: file), span: span) { chain in
                     guard let built = try? SurfaceSource.build(chain, bids: true),
-                        let seen = try? model.grid.volatilities(built.surface),
-                        let inversion = try? NetworkInversion(
-                            .init(
-                                title: "\(chain.currency) options, \(chain.snapshotTime)", currency: chain.currency,
-                                time: chain.snapshotTime, surface: built.surface), inverter, calibrator)
+                        let seen = try? model.grid.volatilities(built.surface), (try? model.grid.check(seen)) != nil
                     else {
                         skipped += 1
                         return true
                     }
                     surfaces += seen
+                    // What has no answer has no picture; the quality counts it as a failure.
+                    guard
+                        let inversion = try? NetworkInversion(
+                            .init(
+                                title: "\(chain.currency) options, \(chain.snapshotTime)", currency: chain.currency,
+                                time: chain.snapshotTime, surface: built.surface), inverter, calibrator)
+                    else { return true }
                     for cell in 0..<cells {
                         let difference = inversion.networkVolatilities[cell] - seen[cell]
                         guard difference.isFinite else { continue }
