@@ -13,13 +13,11 @@ public struct BarChart: Sendable {
 
     public func svg() -> String {
         let (left, top, bottom, height) = (64.0, 34.0, 228.0, 256.0)
-        let width = (760.0 - left - 16) / Double(max(1, bars.count))
+        let width = (SVG.width - left - 16) / Double(max(1, bars.count))
         let largest = bars.map(\.value).filter(\.isFinite).max() ?? 0
-        var out = "<svg viewBox=\"0 0 760 \(height.shown(0))\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\" "
-        out += "class=\"chart\"><title>\(title.htmlEscaped)</title>"
-        out += "<text x=\"8\" y=\"16\" class=\"title\">\(title.htmlEscaped)</text>"
+        var out = SVG.start(title, height: height)
         out += "<text x=\"\(left)\" y=\"\(top - 6)\" class=\"tick start\">\(unit.htmlEscaped)</text>"
-        guard largest > 0 else { return out + "<text x=\"380\" y=\"130\" class=\"empty\">no data</text></svg>" }
+        guard largest > 0 else { return out + SVG.empty(height: height) }
         for tick in LineChart.ticks(0, largest, count: 5) {
             let y = bottom - (bottom - top) * tick / largest
             out += "<line x1=\"\(left)\" x2=\"744\" y1=\"\(y.shown(1))\" y2=\"\(y.shown(1))\" class=\"grid\"/>"

@@ -20,11 +20,9 @@ public struct HeatMap: Sendable {
 
     public func svg() -> String {
         let (left, top, line) = (96.0, 58.0, 26.0)
-        let width = (760.0 - left - 16) / Double(max(1, columns.count))
+        let width = (SVG.width - left - 16) / Double(max(1, columns.count))
         let height = top + line * Double(rows.count) + 8
-        var out = "<svg viewBox=\"0 0 760 \(height.shown(0))\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\" "
-        out += "class=\"chart\"><title>\(title.htmlEscaped)</title>"
-        out += "<text x=\"8\" y=\"16\" class=\"title\">\(title.htmlEscaped)</text>"
+        var out = SVG.start(title, height: height)
         out += "<text x=\"8\" y=\"34\" class=\"tick start\">\(unit.htmlEscaped)</text>"
         let largest = values.filter(\.isFinite).map { abs($0) }.max() ?? 0
         for (j, name) in columns.enumerated() {

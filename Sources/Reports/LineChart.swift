@@ -29,7 +29,7 @@ public struct LineChart: Sendable {
         self.series = series
     }
 
-    private static let width = 760.0
+    private static let width = SVG.width
     private static let height = 260.0
     private static let margin = (left: 64.0, right: 16.0, top: 34.0, bottom: 28.0)
     /// Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -40,11 +40,9 @@ public struct LineChart: Sendable {
     /// The SVG element. A chart without a finite point says so instead of drawing axes.
     public func svg() -> String {
         let finite = series.flatMap { $0.points }.filter { $0.x.isFinite && $0.y.isFinite }
-        var out = "<svg viewBox=\"0 0 \(Int(Self.width)) \(Int(Self.height))\" role=\"img\" "
-        out += "xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\"><title>\(title.htmlEscaped)</title>"
-        out += "<text x=\"8\" y=\"16\" class=\"title\">\(title.htmlEscaped)</text>"
+        var out = SVG.start(title, height: Self.height)
         guard let first = finite.first else {
-            return out + "<text x=\"\(Int(Self.width / 2))\" y=\"130\" class=\"empty\">no data</text></svg>"
+            return out + SVG.empty(height: Self.height)
         }
         var (minX, maxX, minY, maxY) = (first.x, first.x, first.y, first.y)
         for point in finite {

@@ -24,11 +24,11 @@ public struct SurfacePlot: Sendable {
     }
 
     public func svg() -> String {
-        var out = "<svg viewBox=\"0 0 760 420\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\">"
-        out += "<title>\(title.htmlEscaped)</title><text x=\"8\" y=\"16\" class=\"title\">\(title.htmlEscaped)</text>"
+        let pictureHeight = 420.0
+        var out = SVG.start(title, height: pictureHeight)
         let finite = values.filter(\.isFinite)
         guard let low = finite.min(), let high = finite.max(), first.count > 1, second.count > 1 else {
-            return out + "<text x=\"380\" y=\"200\" class=\"empty\">no data</text></svg>"
+            return out + SVG.empty(height: pictureHeight)
         }
         let span = high > low ? high - low : 1
         // Places on the axes are 0 … 1 by their order: maturities would crowd at one end.
