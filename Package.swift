@@ -113,8 +113,8 @@ let package = Package(
         module("Simulation", ["Kernels", "MarketData", "Heston"]),
         module("Regimes", ["Kernels"]),
         module("Sentiment", ["Kernels", "MarketData"]),
-        module("Indicators", ["Kernels", "MarketData"]),
-        module("Features", ["Kernels", "MarketData", "Indicators"]),
+        module("Indicators", ["Kernels", "MarketData"], settings: numeric),
+        module("Features", ["Kernels", "MarketData", "Indicators"], settings: numeric),
         module("NeuralNetworks", ["Kernels"], settings: numeric),
         module("HestonInverse", ["Heston", "Kernels", "MarketData", "NeuralNetworks"], settings: numeric),
         module("Policies", ["Kernels", "NeuralNetworks"]),
@@ -163,7 +163,7 @@ let package = Package(
                 "Evaluation", "Features", "Heston", "HestonInverse", "Learning", "NeuralNetworks", "Policies", "Regimes", "Telemetry", "Trading", metrics,
             ]),
         service(
-            "vomma", ["DynamicMessages", "Heston", "HestonInverse", "LocalStack", "Reports", "Telemetry", "Trading", argumentParser, signals]),
+            "vomma", ["DynamicMessages", "Features", "Heston", "HestonInverse", "LocalStack", "Reports", "Telemetry", "Trading", argumentParser, signals]),
 
         // What tests use: a service for foreign clients, and an executable to let them loose on.
         .target(
@@ -184,6 +184,9 @@ let package = Package(
         .executableTarget(
             name: "storage-bench", dependencies: ["ChildProcesses", "MarketData", "Storage"],
             path: "benchmarks/storage", exclude: ["point_reads.py"], swiftSettings: strict),
+        .executableTarget(
+            name: "feature-bench", dependencies: ["Features", "Indicators", "Kernels", "MarketData"],
+            path: "benchmarks/features", exclude: ["compare.py"], swiftSettings: strict),
         .executableTarget(
             name: "heston-bench", dependencies: ["Heston", "HestonInverse", "Kernels", "MarketData"], path: "benchmarks/heston",
             exclude: ["compare.py", "network.py", "real.py"], swiftSettings: strict),

@@ -48,6 +48,15 @@ extension VommaProto.MarketEvent.Payload {
             self = .bookTop(
                 VommaProto.BookTop(
                     bidPrice: top.bidPrice, askPrice: top.askPrice, bidVolume: top.bidVolume, askVolume: top.askVolume))
+        case .bookDepth(let depth):
+            self = .bookDepth(
+                VommaProto.BookDepth(
+                    bidPrices: depth.bidPrices, bidVolumes: depth.bidVolumes, askPrices: depth.askPrices,
+                    askVolumes: depth.askVolumes))
+        case .trade(let trade):
+            self = .trade(
+                VommaProto.PublicTrade(
+                    tradeID: trade.id, price: trade.price, quantity: trade.quantity, buyerMaker: !trade.isBuy))
         case .surface(let surface): self = .surface(Surface(surface))
         case .fundingRate(let funding):
             self = .fundingRate(
@@ -90,9 +99,29 @@ extension VommaProto.MarketEvent.Payload {
             return .fearGreed(value)
         case .message(let message):
             return .message(Message(id: message.messageID, source: message.source, text: message.text))
-        case .trade, .liquidation, .bookDepth:
+        case .bookDepth(let depth): return .bookDepth(try depth.domain())
+        case .trade(let trade):
+            return .trade(
+                MarketData.PublicTrade(
+                    id: trade.tradeID, price: try price(trade.price, "trade.price"),
+                    quantity: try amount(trade.quantity, "trade.quantity"), isBuy: !trade.buyerMaker))
+        case .liquidation:
             throw .invalid(field: "payload", reason: "is of a kind that this version does not handle")
         }
+    }
+}
+
+extension VommaProto.BookDepth {
+    func domain() throws(ContractError) -> MarketData.BookDepth {
+        guard bidPrices.count == bidVolumes.count, askPrices.count == askVolumes.count else {
+            throw .invalid(field: "book_depth", reason: "has not as many volumes as prices")
+        }
+        for value in bidPrices { _ = try price(value, "book_depth.bid_prices") }
+        for value in askPrices { _ = try price(value, "book_depth.ask_prices") }
+        for value in bidVolumes { _ = try amount(value, "book_depth.bid_volumes") }
+        for value in askVolumes { _ = try amount(value, "book_depth.ask_volumes") }
+        return MarketData.BookDepth(
+            bidPrices: bidPrices, bidVolumes: bidVolumes, askPrices: askPrices, askVolumes: askVolumes)
     }
 }
 

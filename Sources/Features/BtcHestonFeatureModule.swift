@@ -89,7 +89,7 @@ struct BtcHestonFeatureModule: FeatureModule {
         }
     }
 
-    func write(at now: Timestamp, to sink: inout FeatureSink) {
+    mutating func write(at now: Timestamp, to sink: inout FeatureSink) {
         HestonColumns.write(fits, at: now, to: &sink)
         sink.put("fit_rmse", fits.reading(at: now).map(\.rmse))
         // A surface that came but lacks the cells has no value for that column: undefined, not missing.

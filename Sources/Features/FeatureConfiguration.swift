@@ -24,8 +24,8 @@ public struct FeatureConfiguration: Sendable, Equatable {
     public var traded: [Instrument]
     /// The market whose options and moves are everybody's context; traded or not. Default BTCUSDT with options BTC.
     public var reference: Instrument
-    /// The modules whose columns there are. Default: all.
-    public var modules: [FeatureModuleKind] = FeatureModuleKind.allCases
+    /// The modules whose columns there are. Default: `FeatureModuleKind.standard`.
+    public var modules: [FeatureModuleKind] = FeatureModuleKind.standard
     /// Whether `shitcoin` has columns for the pseudo-surface's parameters. Default false: nothing makes them yet.
     public var includesPseudoHeston = false
     /// Hidden states of the regime model. Default 3; 2 … 8.
@@ -38,6 +38,8 @@ public struct FeatureConfiguration: Sendable, Equatable {
     public var sentimentTolerance: Interval = .hours(24)
     public var fearGreedTolerance: Interval = .hours(48)
     public var bookTolerance: Interval = .minutes(2)
+    /// What the flow's slippage is reckoned for, in the quote currency. Default 1,000.
+    public var referenceNotional = 1000.0
     /// Of another symbol's bars (the reference, the perpetual), in bars. Default 3.
     public var barTolerance = 3
     /// Half-life of a message's weight in the score. Default 1 hour.
@@ -68,6 +70,7 @@ public struct FeatureConfiguration: Sendable, Equatable {
         guard !modules.isEmpty, Set(modules).count == modules.count else { throw fail("modules: none, or one twice") }
         guard (2...8).contains(regimeStateCount) else { throw fail("regimeStateCount: not 2 to 8") }
         guard barTolerance >= 1, maximumGapBars >= 1 else { throw fail("barTolerance, maximumGapBars: not positive") }
+        guard referenceNotional > 0, referenceNotional.isFinite else { throw fail("referenceNotional: not positive") }
         let spans = [
             surfaceTolerance, fundingTolerance, openInterestTolerance, sentimentTolerance, fearGreedTolerance,
             bookTolerance, sentimentHalfLife, messageRateHalfLife,
@@ -86,7 +89,7 @@ public struct FeatureConfiguration: Sendable, Equatable {
             "book_us=\(bookTolerance.microseconds)", "bar_tolerance=\(barTolerance)",
             "sentiment_half_life_us=\(sentimentHalfLife.microseconds)",
             "message_rate_half_life_us=\(messageRateHalfLife.microseconds)", "maximum_gap_bars=\(maximumGapBars)",
-        ]
+        ] + (modules.contains(.flow) ? ["reference_notional=\(referenceNotional)"] : [])
     }
 }
 
@@ -97,4 +100,16 @@ public enum FeatureModuleKind: String, Sendable, CaseIterable {
     case btcHeston = "btc_heston"
     case sentiment
     case regime
+    /// The named columns in their own units: prices, book, TA-Lib's indicators, events. Levels are for reports and for
+    /// other programs; a network does not see them.
+    case market
+    /// The 53 features of the set `v2`.
+    case v2
+    /// Trades and the book's changes between two bars.
+    case flow
+    /// The time of day as sessions.
+    case session
+
+    /// What policies are trained on unless told otherwise.
+    public static let standard: [FeatureModuleKind] = [.generic, .shitcoin, .btcHeston, .sentiment, .regime]
 }

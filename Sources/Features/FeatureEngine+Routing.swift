@@ -87,7 +87,7 @@ extension FeatureEngine {
         return missing > Int64(configuration.maximumGapBars)
     }
 
-    mutating func take(_ bar: Bar, _ event: MarketEvent, _ route: Route, _ now: Timestamp) -> PendingVector? {
+    mutating func take(_ bar: Bar, _ event: MarketEvent, _ route: Route, _ now: Timestamp) -> ClosedBar? {
         if route.isReference { takeReference(bar, event) }
         if route.isReferencePerpetual { observeShared(.perpetualBar(bar), event.eventTime, event.knownAt) }
         for track in route.perpetualOf { observe(.perpetualBar(bar), event.eventTime, event.knownAt, track: track) }
@@ -102,10 +102,9 @@ extension FeatureEngine {
         let isWarm = tracks[track].observer.isWarm
         let absence: Absence = observation != nil ? .missingInput : isWarm ? .undefined : .warmUp
         tracks[track].issued += 1
-        return PendingVector(
-            track: track, ticket: tracks[track].issued,
-            vector: vector(track: track, bar: bar, sequence: event.sequence, now: now), regimeObservation: observation,
-            regimeAbsence: absence)
+        return ClosedBar(
+            track: track, ticket: tracks[track].issued, bar: bar, now: now, observation: observation,
+            absence: absence)
     }
 
     mutating func takeReference(_ bar: Bar, _ event: MarketEvent) {
@@ -119,23 +118,34 @@ extension FeatureEngine {
         }
     }
 
-    func vector(track: Int, bar: Bar, sequence: UInt64, now: Timestamp) -> FeatureVector {
-        var sink = FeatureSink(
-            values: [Double](repeating: .nan, count: schema.count),
-            absences: [Absence?](repeating: .missingInput, count: schema.count), places: places, names: schema.names)
-        var (ownIndex, sharedIndex) = (0, 0)
-        for (index, kind) in configuration.modules.enumerated() {
-            sink.begin(at: offsets[index])
-            if kind.isShared {
-                shared[sharedIndex].write(at: now, to: &sink)
-                sharedIndex += 1
-            } else {
-                if !kind.isDeferred { tracks[track].modules[ownIndex].write(at: now, to: &sink) }
-                ownIndex += 1
+    mutating func vector(track: Int, bar: Bar, sequence: UInt64, now: Timestamp) -> FeatureVector {
+        var vector = FeatureVector(
+            symbol: tracks[track].symbol, barTime: bar.closeTime, knownAt: now, sequence: sequence, close: bar.close,
+            schemaVersion: schema.version, values: [Double](repeating: .nan, count: schema.count),
+            absences: [Absence?](repeating: .missingInput, count: schema.count))
+        write(track: track, now: now, row: 0, &vector.values, &vector.absences)
+        return vector
+    }
+
+    /// Writes every column that waits for nobody to a row.
+    mutating func write(track: Int, now: Timestamp, row: Int, _ values: inout [Double], _ absences: inout [Absence?]) {
+        FeatureSink.withRow(at: row, of: &values, &absences, places: places, names: schema.names) { sink in
+            var (ownIndex, sharedIndex) = (0, 0)
+            for (index, kind) in configuration.modules.enumerated() {
+                sink.begin(at: offsets[index])
+                if kind.isShared {
+                    Self.write(&shared, sharedIndex, now, &sink)
+                    sharedIndex += 1
+                } else {
+                    if !kind.isDeferred { Self.write(&tracks[track].modules, ownIndex, now, &sink) }
+                    ownIndex += 1
+                }
             }
         }
-        return FeatureVector(
-            symbol: tracks[track].symbol, barTime: bar.closeTime, knownAt: now, sequence: sequence, close: bar.close,
-            schemaVersion: schema.version, values: sink.values, absences: sink.absences)
     }
+
+    /// In place: a module is large.
+    private static func write(
+        _ modules: inout [any FeatureModule], _ index: Int, _ now: Timestamp, _ sink: inout FeatureSink
+    ) { modules[index].write(at: now, to: &sink) }
 }

@@ -4,7 +4,7 @@ internal import MarketData
 // A saved engine: magic, format, schema version, symbols, then clock, tracks, modules, waiting results and remembered
 // messages, and at the end a checksum of all before it. About 13 kB for one symbol and 10 kB for each more.
 extension FeatureEngine {
-    private static let magic: [UInt8] = Array("VOMMAFE1".utf8)
+    private static let magic: [UInt8] = Array("VOMMAFE2".utf8)
 
     /// The whole state as bytes, from which `init(_:state:)` continues bit for bit.
     ///

@@ -124,6 +124,26 @@ public struct FeatureEngine: Sendable {
     /// Throws `outOfOrder` for one later still, `barOutOfOrder`, `wrongInterval`, and `invalidInput` for what no market
     /// can have; the engine is as before then, and the event can be dropped.
     public mutating func ingest(_ event: MarketEvent) throws(FeatureError) -> PendingVector? {
+        guard let closed = try accept(event) else { return nil }
+        let vector = vector(track: closed.track, bar: closed.bar, sequence: event.sequence, now: closed.now)
+        return PendingVector(
+            track: closed.track, ticket: closed.ticket, vector: vector, regimeObservation: closed.observation,
+            regimeAbsence: closed.absence)
+    }
+
+    /// A bar of a traded symbol that every module has been told, and whose columns can be written.
+    struct ClosedBar {
+        let track: Int
+        let ticket: UInt64
+        let bar: Bar
+        let now: Timestamp
+        let observation: RegimeObservation?
+        /// Why the regime's columns are absent if no posterior comes.
+        let absence: Absence
+    }
+
+    /// `ingest` up to the columns.
+    mutating func accept(_ event: MarketEvent) throws(FeatureError) -> ClosedBar? {
         let isForAll = event.symbol.isEmpty
         let route = routes[event.symbol]
         guard route != nil || isForAll else { return nil }
@@ -145,6 +165,16 @@ public struct FeatureEngine: Sendable {
         case .bookTop(let top):
             advance(to: now)
             deliver(.book(top), event, to: route?.own ?? [], shared: false)
+        case .bookDepth(let depth):
+            guard depth.isSound else { throw invalid(event, "a book with impossible prices or sizes") }
+            advance(to: now)
+            deliver(.depth(depth), event, to: route?.own ?? [], shared: false)
+        case .trade(let trade):
+            guard trade.price > 0, trade.price.isFinite, trade.quantity > 0, trade.quantity.isFinite else {
+                throw invalid(event, "a trade of \(trade.quantity) at \(trade.price)")
+            }
+            advance(to: now)
+            deliver(.trade(trade), event, to: route?.own ?? [], shared: false)
         case .fundingRate(let funding):
             guard funding.rate.isFinite, abs(funding.rate) < 1, funding.interval.microseconds > 0 else {
                 throw invalid(event, "a funding rate of \(funding.rate) per \(funding.interval.seconds) s")
@@ -225,20 +255,30 @@ public struct FeatureEngine: Sendable {
             }
         }
         tracks[pending.track].completed = pending.ticket
-        var sink = FeatureSink(values: vector.values, absences: vector.absences, places: places, names: schema.names)
-        let input = FeatureInput.posterior(posterior?.probabilities, otherwise: pending.regimeAbsence)
-        var own = 0
-        for (index, kind) in configuration.modules.enumerated() where !kind.isShared {
-            if kind.isDeferred {
-                tracks[pending.track].modules[own].observe(input, eventTime: vector.barTime, knownAt: vector.knownAt)
-                sink.begin(at: offsets[index])
-                tracks[pending.track].modules[own].write(at: vector.knownAt, to: &sink)
-            }
-            own += 1
-        }
         var complete = vector
-        (complete.values, complete.absences) = (sink.values, sink.absences)
+        finish(
+            track: pending.track, barTime: vector.barTime, knownAt: vector.knownAt, posterior?.probabilities,
+            otherwise: pending.regimeAbsence, row: 0, &complete.values, &complete.absences)
         return complete
+    }
+
+    /// Tells the deferred modules what has come, and writes their columns to a row.
+    mutating func finish(
+        track: Int, barTime: Timestamp, knownAt: Timestamp, _ probabilities: [Double]?, otherwise absence: Absence,
+        row: Int, _ values: inout [Double], _ absences: inout [Absence?]
+    ) {
+        let input = FeatureInput.posterior(probabilities, otherwise: absence)
+        FeatureSink.withRow(at: row, of: &values, &absences, places: places, names: schema.names) { sink in
+            var own = 0
+            for (index, kind) in configuration.modules.enumerated() where !kind.isShared {
+                if kind.isDeferred {
+                    tracks[track].modules[own].observe(input, eventTime: barTime, knownAt: knownAt)
+                    sink.begin(at: offsets[index])
+                    tracks[track].modules[own].write(at: knownAt, to: &sink)
+                }
+                own += 1
+            }
+        }
     }
 
     /// Both steps at once, for who needs no batches: `regime` answers the posterior of an observation.

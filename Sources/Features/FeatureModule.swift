@@ -11,6 +11,8 @@ enum FeatureInput {
     case referenceRestart
     case perpetualBar(Bar)
     case book(BookTop)
+    case depth(BookDepth)
+    case trade(PublicTrade)
     /// Per 8 hours.
     case funding(Double)
     /// In base units.
@@ -29,50 +31,78 @@ protocol FeatureModule: Restorable {
     /// In the order in which `write` puts them; names with the module's prefix.
     var definitions: [FeatureDefinition] { get }
     mutating func observe(_ input: FeatureInput, eventTime: Timestamp, knownAt: Timestamp)
-    /// Puts every column as of `now`, the instant the bar became known.
-    func write(at now: Timestamp, to sink: inout FeatureSink)
+    /// Puts every column as of `now`, the instant the bar became known. Mutating for speed alone: a module is large,
+    /// and the compiler calls what does not mutate on a copy of it.
+    mutating func write(at now: Timestamp, to sink: inout FeatureSink)
 }
 
-/// Where modules put their columns: each lands at its place in the sorted schema.
-struct FeatureSink {
-    private(set) var values: [Double]
-    private(set) var absences: [Absence?]
+/// Where modules put their columns: each lands at its place in the sorted schema, in a row that somebody else owns.
+@safe
+struct FeatureSink: ~Copyable {
+    private let values: UnsafeMutablePointer<Double>
+    private let absences: UnsafeMutablePointer<Absence?>
     /// Place in the schema of each column in the modules' order.
-    private let places: [Int]
+    private let places: UnsafeBufferPointer<Int>
+    /// The schema's; looked at in debug builds only.
     private let names: [String]
     private var cursor = 0
 
-    init(values: [Double], absences: [Absence?], places: [Int], names: [String]) {
-        self.values = values
-        self.absences = absences
-        self.places = places
+    /// Lends a sink whose row begins at `row` of both lists, which must reach so far. The pointers do not outlive it.
+    static func withRow<R>(
+        at row: Int, of values: inout [Double], _ absences: inout [Absence?], places: [Int], names: [String],
+        _ body: (inout FeatureSink) throws -> R
+    ) rethrows -> R {
+        precondition(row >= 0 && row + names.count <= values.count && values.count == absences.count, "a whole row")
+        return try unsafe values.withUnsafeMutableBufferPointer { values in
+            try unsafe absences.withUnsafeMutableBufferPointer { absences in
+                try unsafe places.withUnsafeBufferPointer { places in
+                    guard let value = values.baseAddress, let absence = absences.baseAddress else {
+                        preconditionFailure("a schema has columns")
+                    }
+                    var sink = unsafe FeatureSink(
+                        values: value + row, absences: absence + row, places: places, names: names)
+                    return try body(&sink)
+                }
+            }
+        }
+    }
+
+    private init(
+        values: UnsafeMutablePointer<Double>, absences: UnsafeMutablePointer<Absence?>,
+        places: UnsafeBufferPointer<Int>, names: [String]
+    ) {
+        unsafe self.values = values
+        unsafe self.absences = absences
+        unsafe self.places = places
         self.names = names
     }
 
     /// Goes to a module's first column.
     mutating func begin(at column: Int) { cursor = column }
 
-    var position: Int { cursor }
-
     /// The next column. `name` is what the reader sees and what debug builds compare with the definition.
     mutating func put(_ name: StaticString, _ known: Known<Double>) {
-        let place = places[cursor]
-        assert(names[place].hasSuffix("." + name.description), "\(name) is written in the place of \(names[place])")
-        cursor += 1
         switch known {
-        case .value(let value) where value.isFinite:
-            values[place] = value
-            absences[place] = nil
-        case .value:
-            absences[place] = .undefined
-        case .absent(let reason):
-            absences[place] = reason
+        case .value(let value): put(name, value, reason: .undefined)
+        case .absent(let reason): put(name, .nan, reason: reason)
         }
     }
 
     /// The next column: `nil` is warm-up, or an undefined value once the indicator `isWarm`.
+    @inline(__always)
     mutating func put(_ name: StaticString, _ value: Double?, isWarm: Bool = false) {
-        put(name, Known(value, or: isWarm ? .undefined : .warmUp))
+        put(name, value ?? .nan, reason: value != nil || isWarm ? .undefined : .warmUp)
+    }
+
+    /// A number that is not finite is none, for `reason`.
+    @inline(__always)
+    private mutating func put(_ name: StaticString, _ value: Double, reason: Absence) {
+        let place = unsafe places[cursor]
+        assert(names[place].hasSuffix("." + name.description), "\(name) is written in the place of \(names[place])")
+        cursor += 1
+        let isFinite = value.isFinite
+        unsafe values[place] = isFinite ? value : .nan
+        unsafe absences[place] = isFinite ? nil : reason
     }
 }
 
@@ -89,6 +119,10 @@ extension FeatureModuleKind {
         case .btcHeston: BtcHestonFeatureModule(configuration)
         case .sentiment: SentimentFeatureModule(configuration)
         case .regime: RegimeFeatures(configuration)
+        case .market: MarketFeatureModule(configuration)
+        case .v2: V2FeatureModule()
+        case .flow: OrderFlowFeatureModule(configuration)
+        case .session: SessionFeatureModule()
         }
     }
 }

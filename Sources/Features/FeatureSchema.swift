@@ -10,15 +10,20 @@ public struct FeatureDefinition: Sendable, Equatable {
     public let warmUp: Int
     /// What the formula guarantees, where it guarantees something.
     public let bounds: ClosedRange<Double>?
+    /// Whether the number is a level in its market's own units (a price, a volume, a time): no normaliser learns it, so
+    /// that a network sees 0 with mask 0, whatever it is.
+    public let isLevel: Bool
 
     public init(
-        _ name: String, _ formula: String, unit: String = "1", warmUp: Int = 0, bounds: ClosedRange<Double>? = nil
+        _ name: String, _ formula: String, unit: String = "1", warmUp: Int = 0, bounds: ClosedRange<Double>? = nil,
+        isLevel: Bool = false
     ) {
         self.name = name
         self.formula = formula
         self.unit = unit
         self.warmUp = warmUp
         self.bounds = bounds
+        self.isLevel = isLevel
     }
 }
 

@@ -67,31 +67,25 @@ struct GenericMarketFeatureModule: FeatureModule {
         ]
     }
 
-    func write(at now: Timestamp, to sink: inout FeatureSink) {
+    mutating func write(at now: Timestamp, to sink: inout FeatureSink) {
         bars.write(to: &sink)
         writeBook(at: now, to: &sink)
         writeTime(to: &sink)
     }
 
-    private func writeBook(at now: Timestamp, to sink: inout FeatureSink) {
+    private mutating func writeBook(at now: Timestamp, to sink: inout FeatureSink) {
         let top = book.reading(at: now).flatMap { $0.isSound ? Known.value($0) : .absent(.brokenBook) }
         sink.put("spread", top.flatMap { Known($0.relativeSpread, or: .brokenBook) })
         sink.put("order_imbalance", top.flatMap { Known($0.orderImbalance, or: .undefined) })
     }
 
-    private func writeTime(to sink: inout FeatureSink) {
-        guard let close = bars.closeTime else {
-            for name: StaticString in ["hour_sin", "hour_cos", "weekday_sin", "weekday_cos"] { sink.put(name, nil) }
-            return
-        }
-        let day = (close - close.floored(to: .days(1))).seconds / 86_400
-        // 1970-01-01 was a Thursday: three days after a Monday.
-        let monday = (close + .days(3)).floored(to: .days(7))
-        let week = (close + .days(3) - monday).seconds / (7 * 86_400)
-        sink.put("hour_sin", sin(2 * .pi * day))
-        sink.put("hour_cos", cos(2 * .pi * day))
-        sink.put("weekday_sin", sin(2 * .pi * week))
-        sink.put("weekday_cos", cos(2 * .pi * week))
+    private mutating func writeTime(to sink: inout FeatureSink) {
+        var clock = ClockFace()
+        if let close = bars.closeTime { clock.turn(to: close) }
+        sink.put("hour_sin", clock.hourSine)
+        sink.put("hour_cos", clock.hourCosine)
+        sink.put("weekday_sin", clock.weekdaySine)
+        sink.put("weekday_cos", clock.weekdayCosine)
     }
 
     func save(to writer: inout StateWriter) {
@@ -117,18 +111,9 @@ extension GenericMarketFeatureModule {
         private var realised30 = RealisedVolatility(30)
         private var realised60 = RealisedVolatility(60)
         private var parkinson = ParkinsonVolatility(20)
-        private var range = AverageTrueRange(14)
-        private var strength = RelativeStrengthIndex(14)
-        private var macd = MovingAverageConvergenceDivergence()
-        private var stochastic = StochasticOscillator(14, k: 3, d: 3)
-        private var channel = CommodityChannelIndex(20)
-        private var money = MoneyFlowIndex(14)
-        private var ema9 = ExponentialMovingAverage(9)
+        private var classic: ClassicIndicators
         private var ema21 = ExponentialMovingAverage(21)
-        private var sma50 = SimpleMovingAverage(50)
-        private var directional = AverageDirectionalIndex(14)
-        private var bollinger = BollingerBands(20, width: 2)
-        private var volume30 = RollingMoments(30)
+        private var volume30 = RollingDeviation(30)
         private var volume20 = RollingSum(20)
         private var vwap = VolumeWeightedDistance(60)
         private var balance = VolumeBalance(20)
@@ -136,17 +121,15 @@ extension GenericMarketFeatureModule {
         private var bar: Bar?
         private var change: Double?
         private var parkinsonValue: Double?
-        private var rangeValue: Double?
-        private var strengthValue: Double?
-        private var macdValue: MovingAverageConvergenceDivergence.Value?
-        private var stochasticValue: StochasticOscillator.Value?
-        private var channelValue: Double?
-        private var moneyValue: Double?
         private var slope: Double?
-        private var directionalValue: Double?
-        private var band: BollingerBands.Value?
         private var vwapValue: Double?
         private var balanceValue: Double?
+
+        init() {
+            var periods = ClassicIndicators.Periods()
+            periods.ema = 9
+            classic = ClassicIndicators(periods)
+        }
 
         var closeTime: Timestamp? { bar?.closeTime }
 
@@ -163,27 +146,19 @@ extension GenericMarketFeatureModule {
                 realised60.update(change)
             }
             parkinsonValue = parkinson.update(bar)
-            rangeValue = range.update(bar)
-            strengthValue = strength.update(close)
-            macdValue = macd.update(close)
-            stochasticValue = stochastic.update(bar)
-            channelValue = channel.update(bar)
-            moneyValue = money.update(bar)
-            ema9.update(close)
+            classic.update(bar)
             let oldAverage = ema21.value
             ema21.update(close)
             slope = if let oldAverage, let newAverage = ema21.value { newAverage / oldAverage - 1 } else { nil }
-            sma50.update(close)
-            directionalValue = directional.update(bar)
-            band = bollinger.update(close)
             volume30.update(bar.volume)
             volume20.update(bar.volume)
             vwapValue = vwap.update(bar)
             balanceValue = balance.update(bar)
         }
 
-        func write(to sink: inout FeatureSink) {
+        mutating func write(to sink: inout FeatureSink) {
             let close = bar?.close ?? .nan
+            let values = classic.values
             sink.put("log_return_1", change)
             sink.put("roc_5", roc5.value)
             sink.put("roc_10", roc10.value)
@@ -192,48 +167,50 @@ extension GenericMarketFeatureModule {
             sink.put("realized_vol_30", realised30.value)
             sink.put("realized_vol_60", realised60.value)
             sink.put("parkinson_vol_20", parkinsonValue)
-            sink.put("vol_ratio", ratio(realised10.value, realised60.value), isWarm: realised60.isWarm)
-            sink.put("atr_14", rangeValue.map { $0 / close })
-            sink.put("rsi_14", strength.isFlat ? nil : strengthValue.map { $0 / 50 - 1 }, isWarm: strength.isWarm)
-            sink.put("macd", macdValue.map { $0.line / close })
-            sink.put("macd_signal", macdValue.map { $0.signal / close })
-            sink.put("macd_hist", macdValue.map { $0.histogram / close })
-            let stoch = stochastic.isFlat ? nil : stochasticValue
-            sink.put("stoch_k", stoch.map { $0.k / 50 - 1 }, isWarm: stochastic.isWarm)
-            sink.put("stoch_d", stoch.map { $0.d / 50 - 1 }, isWarm: stochastic.isWarm)
-            sink.put("cci_20", channelValue.map { $0 / 100 })
-            sink.put("mfi_14", money.isFlat ? nil : moneyValue.map { $0 / 50 - 1 }, isWarm: money.isWarm)
-            sink.put("ema_9", ema9.value.map { close / $0 - 1 })
+            sink.put("vol_ratio", Self.ratio(realised10.value, realised60.value), isWarm: realised60.isWarm)
+            sink.put("atr_14", values.atr.map { $0 / close })
+            let strength = classic.isRSIFlat ? nil : values.rsi
+            sink.put("rsi_14", strength.map { $0 / 50 - 1 }, isWarm: values.rsi != nil)
+            sink.put("macd", values.macd.map { $0.line / close })
+            sink.put("macd_signal", values.macd.map { $0.signal / close })
+            sink.put("macd_hist", values.macd.map { $0.histogram / close })
+            let stochastic = classic.isStochasticFlat ? nil : values.stochastic
+            sink.put("stoch_k", stochastic.map { $0.k / 50 - 1 }, isWarm: values.stochastic != nil)
+            sink.put("stoch_d", stochastic.map { $0.d / 50 - 1 }, isWarm: values.stochastic != nil)
+            sink.put("cci_20", values.cci.map { $0 / 100 })
+            let money = classic.isMFIFlat ? nil : values.mfi
+            sink.put("mfi_14", money.map { $0 / 50 - 1 }, isWarm: values.mfi != nil)
+            sink.put("ema_9", values.ema.map { close / $0 - 1 })
             sink.put("ema_21", ema21.value.map { close / $0 - 1 })
-            sink.put("sma_50", sma50.value.map { close / $0 - 1 })
+            sink.put("sma_50", values.sma.map { close / $0 - 1 })
             sink.put("ema_slope_21", slope)
-            sink.put("adx_14", directionalValue.map { $0 / 100 })
-            sink.put("bollinger_position", bandPosition(close), isWarm: bollinger.isWarm)
-            sink.put("bollinger_width", band.map { ($0.upper - $0.lower) / $0.middle })
+            sink.put("adx_14", values.adx.map { $0 / 100 })
+            sink.put("bollinger_position", bandPosition(close), isWarm: values.bollinger != nil)
+            sink.put("bollinger_width", values.bollinger.map { ($0.upper - $0.lower) / $0.middle })
             sink.put("volume_zscore_30", volume30.zScore, isWarm: volume30.isWarm)
-            sink.put("volume_ratio_20", volumeRatio, isWarm: volume20.isWarm)
+            sink.put("volume_ratio_20", volumeRatio(), isWarm: volume20.isWarm)
             sink.put("vwap_dist_60", vwapValue, isWarm: vwap.isWarm)
             sink.put("obv_slope_20", balanceValue, isWarm: balance.isWarm)
             writeCandle(to: &sink)
         }
 
-        private func ratio(_ numerator: Double?, _ denominator: Double?) -> Double? {
+        private static func ratio(_ numerator: Double?, _ denominator: Double?) -> Double? {
             guard let numerator, let denominator, denominator > 0 else { return nil }
             return numerator / denominator
         }
 
-        private func bandPosition(_ close: Double) -> Double? {
-            guard let band, band.upper > band.middle else { return nil }
+        private mutating func bandPosition(_ close: Double) -> Double? {
+            guard let band = classic.values.bollinger, band.upper > band.middle else { return nil }
             return (close - band.middle) / (band.upper - band.middle)
         }
 
-        private var volumeRatio: Double? {
+        private mutating func volumeRatio() -> Double? {
             guard let bar, volume20.isWarm, volume20.sum > 0 else { return nil }
             let mean = volume20.sum / 20
             return log((bar.volume + mean / 100) / (1.01 * mean))
         }
 
-        private func writeCandle(to sink: inout FeatureSink) {
+        private mutating func writeCandle(to sink: inout FeatureSink) {
             guard let bar, bar.high > bar.low else {
                 for name: StaticString in ["close_position", "body_ratio", "upper_shadow", "lower_shadow"] {
                     sink.put(name, nil, isWarm: bar != nil)
@@ -256,17 +233,8 @@ extension GenericMarketFeatureModule {
             realised30.save(to: &writer)
             realised60.save(to: &writer)
             parkinson.save(to: &writer)
-            range.save(to: &writer)
-            strength.save(to: &writer)
-            macd.save(to: &writer)
-            stochastic.save(to: &writer)
-            channel.save(to: &writer)
-            money.save(to: &writer)
-            ema9.save(to: &writer)
+            classic.save(to: &writer)
             ema21.save(to: &writer)
-            sma50.save(to: &writer)
-            directional.save(to: &writer)
-            bollinger.save(to: &writer)
             volume30.save(to: &writer)
             volume20.save(to: &writer)
             vwap.save(to: &writer)
@@ -282,17 +250,8 @@ extension GenericMarketFeatureModule {
             try realised30.restore(from: &reader)
             try realised60.restore(from: &reader)
             try parkinson.restore(from: &reader)
-            try range.restore(from: &reader)
-            try strength.restore(from: &reader)
-            try macd.restore(from: &reader)
-            try stochastic.restore(from: &reader)
-            try channel.restore(from: &reader)
-            try money.restore(from: &reader)
-            try ema9.restore(from: &reader)
+            try classic.restore(from: &reader)
             try ema21.restore(from: &reader)
-            try sma50.restore(from: &reader)
-            try directional.restore(from: &reader)
-            try bollinger.restore(from: &reader)
             try volume30.restore(from: &reader)
             try volume20.restore(from: &reader)
             try vwap.restore(from: &reader)

@@ -130,7 +130,7 @@ public struct RegimeObserver: Sendable {
     public init() {}
 
     /// Enough bars have been seen: what is still `nil` then is not defined.
-    public var isWarm: Bool { volatility.isWarm }
+    public var isWarm: Bool { mutating get { volatility.isWarm } }
 
     public mutating func update(_ bar: Bar) -> RegimeObservation? {
         volume.update(bar.volume)

@@ -61,6 +61,7 @@ public struct LearningNormaliser: Sendable, Equatable {
     public let schemaVersion: String
     public let clip: Double
     public let halfLife: Double?
+    private let isLevel: [Bool]
     private var statistics: RunningStatistics
 
     /// `clip`: bound of the z-scores; default 5. `halfLife`: in values of a column; `nil` weighs all alike.
@@ -73,15 +74,16 @@ public struct LearningNormaliser: Sendable, Equatable {
         schemaVersion = schema.version
         self.clip = clip
         self.halfLife = halfLife
+        isLevel = schema.definitions.map(\.isLevel)
         statistics = RunningStatistics(columns: schema.count, halfLife: halfLife)
     }
 
-    /// Takes the values of a vector that are there. Throws `schemaMismatch`.
+    /// Takes the values of a vector that are there and no levels. Throws `schemaMismatch`.
     public mutating func observe(_ vector: FeatureVector) throws(FeatureError) {
         guard vector.schemaVersion == schemaVersion else {
             throw .schemaMismatch(expected: schemaVersion, found: vector.schemaVersion)
         }
-        for column in vector.values.indices where vector.absences[column] == nil {
+        for column in vector.values.indices where vector.absences[column] == nil && !isLevel[column] {
             statistics.observe(vector.values[column], column: column)
         }
     }

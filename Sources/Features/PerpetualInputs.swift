@@ -48,7 +48,7 @@ struct PerpetualInputs: Restorable {
         basis.offer(perpetual.value / spot.value - 1, eventTime: spot.time, knownAt: knownAt)
     }
 
-    func write(at now: Timestamp, to sink: inout FeatureSink) {
+    mutating func write(at now: Timestamp, to sink: inout FeatureSink) {
         sink.put("funding_rate", funding.reading(at: now))
         sink.put("funding_change", funding.change(at: now).map { $0.new - $0.old })
         sink.put("open_interest_change", openInterest.change(at: now).map { log($0.new / $0.old) })

@@ -48,7 +48,7 @@ struct RegimeFeatures: FeatureModule {
         "probability_4", "probability_5", "probability_6", "probability_7",
     ]
 
-    func write(at now: Timestamp, to sink: inout FeatureSink) {
+    mutating func write(at now: Timestamp, to sink: inout FeatureSink) {
         let isKnown = !probabilities.isEmpty
         for index in 0..<stateCount {
             sink.put(Self.names[index], isKnown ? .value(probabilities[index]) : .absent(reason))

@@ -49,7 +49,7 @@ struct SentimentFeatureModule: FeatureModule {
         }
     }
 
-    func write(at now: Timestamp, to sink: inout FeatureSink) {
+    mutating func write(at now: Timestamp, to sink: inout FeatureSink) {
         let score = lastScore.reading(at: now).flatMap { _ in
             let weight = weights.value(at: now)
             return weight > 0 ? Known.value(min(1, max(-1, weighted.value(at: now) / weight))) : .absent(.staleInput)

@@ -81,7 +81,7 @@ struct ShitcoinFeatureModule: FeatureModule {
         }
 
         /// The time of the pair that is complete now, if one is.
-        mutating func match(_ own: Machines) -> Timestamp? {
+        mutating func match(_ own: inout Machines) -> Timestamp? {
             guard let mine = ownLast, let theirs = referenceLast, mine.time == theirs.time else { return nil }
             (ownLast, referenceLast) = (nil, nil)
             if mine.value.isFinite, theirs.value.isFinite { comovement.update(x: theirs.value, y: mine.value) }
@@ -164,10 +164,10 @@ struct ShitcoinFeatureModule: FeatureModule {
     }
 
     private mutating func match(_ knownAt: Timestamp) {
-        if let time = pair.match(own) { common.offer(0, eventTime: time, knownAt: knownAt) }
+        if let time = pair.match(&own) { common.offer(0, eventTime: time, knownAt: knownAt) }
     }
 
-    func write(at now: Timestamp, to sink: inout FeatureSink) {
+    mutating func write(at now: Timestamp, to sink: inout FeatureSink) {
         sink.put("return_mean_10", own.moments10.mean)
         sink.put("return_mean_60", own.moments60.mean)
         sink.put("return_vol_60", own.moments60.standardDeviation)

@@ -1,3 +1,5 @@
+internal import Kernels
+
 /// Mean, standard deviation, skewness and kurtosis of the last n values.
 ///
 /// Power sums of x − shift are kept by adding and subtracting, and recomputed around the window's own mean when the
@@ -9,6 +11,7 @@
 /// kurtosis m₄/m₂² − 3.
 public struct RollingMoments: Indicator {
     private var window: Window
+    private var newest = 0.0
     private var shift = 0.0
     private var sum1 = 0.0
     private var sum2 = 0.0
@@ -19,11 +22,13 @@ public struct RollingMoments: Indicator {
     public init(_ period: Int) { window = Window(period) }
 
     public var warmUp: Int { window.capacity - 1 }
-    public var isWarm: Bool { window.isFull }
+    public var isWarm: Bool { mutating get { window.isFull } }
 
     /// Adds `value` and returns the mean of the window once it is full.
     @discardableResult
+    @inline(__always)
     public mutating func update(_ value: Double) -> Double? {
+        newest = value
         if window.count == 0 { shift = value }
         let evicted = window.push(value)
         add(value - shift, weight: 1)
@@ -47,68 +52,180 @@ public struct RollingMoments: Indicator {
     }
 
     private mutating func recompute() {
-        // The mean as an offset from a value of the window: exact when all of them are equal.
-        let values = window.unordered
-        let base = values[values.startIndex]
-        var offset = 0.0
-        for value in values { offset += value - base }
-        shift = base + offset / Double(values.count)
-        (sum1, sum2, sum3, sum4) = (0, 0, 0, 0)
-        for value in values { add(value - shift, weight: 1) }
+        shift = window.mean()
+        let center = shift
+        if window.isFull {
+            sum1 = window.total { $0 - center }
+            sum2 = window.total { ($0 - center) * ($0 - center) }
+            sum3 = window.total { ($0 - center) * ($0 - center) * ($0 - center) }
+            sum4 = window.total { value in
+                let square = (value - center) * (value - center)
+                return square * square
+            }
+        } else {
+            sum1 = window.partialTotal { $0 - center }
+            sum2 = window.partialTotal { pow($0 - center, 2) }
+            sum3 = window.partialTotal { pow($0 - center, 3) }
+            sum4 = window.partialTotal { pow($0 - center, 4) }
+        }
         peak = sum4
     }
 
     /// `nil` until the window is full.
-    public var mean: Double? { isWarm ? shift + sum1 / Double(window.count) : nil }
+    public var mean: Double? { mutating get { isWarm ? shift + sum1 / Double(window.count) : nil } }
 
     /// Population variance; `nil` until the window is full.
     public var variance: Double? {
-        guard isWarm else { return nil }
-        let drift = sum1 / Double(window.count)
-        return max(0, sum2 / Double(window.count) - drift * drift)
+        mutating get {
+            guard isWarm else { return nil }
+            let drift = sum1 / Double(window.count)
+            return max(0, sum2 / Double(window.count) - drift * drift)
+        }
     }
 
     /// Population standard deviation; `nil` until the window is full.
-    public var standardDeviation: Double? { variance?.squareRoot() }
+    public var standardDeviation: Double? { mutating get { variance?.squareRoot() } }
 
     /// `nil` until the window is full, and while all its values are equal.
     public var skewness: Double? {
-        guard let variance, variance > 0 else { return nil }
-        let n = Double(window.count)
-        let drift = sum1 / n
-        let m3 = sum3 / n - 3 * drift * (sum2 / n) + 2 * drift * drift * drift
-        return m3 / (variance * variance.squareRoot())
+        mutating get {
+            guard let variance, variance > 0 else { return nil }
+            let n = Double(window.count)
+            let drift = sum1 / n
+            let m3 = sum3 / n - 3 * drift * (sum2 / n) + 2 * drift * drift * drift
+            return m3 / (variance * variance.squareRoot())
+        }
     }
 
     /// Excess kurtosis, 0 for a normal distribution; `nil` until the window is full, and while all values are equal.
     public var kurtosis: Double? {
-        guard let variance, variance > 0 else { return nil }
-        let n = Double(window.count)
-        let drift = sum1 / n
-        let square = drift * drift
-        let m4 = sum4 / n - 4 * drift * (sum3 / n) + 6 * square * (sum2 / n) - 3 * square * square
-        return m4 / (variance * variance) - 3
+        mutating get {
+            guard let variance, variance > 0 else { return nil }
+            let n = Double(window.count)
+            let drift = sum1 / n
+            let square = drift * drift
+            let m4 = sum4 / n - 4 * drift * (sum3 / n) + 6 * square * (sum2 / n) - 3 * square * square
+            return m4 / (variance * variance) - 3
+        }
     }
 
     /// How many standard deviations the newest value lies from the window's mean, itself included.
     /// `nil` until the window is full, and while all values are equal.
     public var zScore: Double? {
-        guard let mean, let deviation = standardDeviation, deviation > 0 else { return nil }
-        return (window[age: 0] - mean) / deviation
+        mutating get {
+            guard let mean, let deviation = standardDeviation, deviation > 0 else { return nil }
+            return (newest - mean) / deviation
+        }
     }
 
     public func save(to writer: inout StateWriter) {
         window.save(to: &writer)
-        for value in [shift, sum1, sum2, sum3, sum4, peak] { writer.write(value) }
+        for value in [newest, shift, sum1, sum2, sum3, sum4, peak] { writer.write(value) }
     }
 
     public mutating func restore(from reader: inout StateReader) throws(IndicatorError) {
         try window.restore(from: &reader)
+        newest = try reader.readDouble()
         shift = try reader.readDouble()
         sum1 = try reader.readDouble()
         sum2 = try reader.readDouble()
         sum3 = try reader.readDouble()
         sum4 = try reader.readDouble()
+        peak = try reader.readDouble()
+    }
+}
+
+/// Mean and standard deviation of the last n values: the first two of `RollingMoments`, kept in the same way at half
+/// the cost.
+public struct RollingDeviation: Indicator {
+    private var window: Window
+    private let reciprocal: Double
+    /// 16·n/17: (Σ)²/ΣΣ beyond which the mean is more than four deviations from the shift.
+    private let far: Double
+    private var newest = 0.0
+    private var shift = 0.0
+    private var sum1 = 0.0
+    private var sum2 = 0.0
+    private var peak = 0.0
+
+    public init(_ period: Int) {
+        window = Window(period)
+        reciprocal = 1 / Double(period)
+        far = Double(period) * 16 / 17
+    }
+
+    public var warmUp: Int { window.capacity - 1 }
+    public var isWarm: Bool { mutating get { window.isFull } }
+
+    /// Adds `value` and returns the mean of the window once it is full.
+    @discardableResult
+    @inline(__always)
+    public mutating func update(_ value: Double) -> Double? {
+        newest = value
+        if window.count == 0 { shift = value }
+        let wasFull = window.isFull
+        let evicted = window.exchange(value)
+        let entering = value - shift
+        let leaving = wasFull ? evicted - shift : 0
+        sum1 += entering - leaving
+        sum2 += entering * entering - leaving * leaving
+        // Too far from the shift, or much smaller than before: what rounding has taken would show.
+        if window.hasWrapped || sum1 * sum1 > far * sum2 || sum2 < 1e-3 * peak {
+            recompute()
+        } else {
+            peak = max(peak, sum2)
+        }
+        return mean
+    }
+
+    private mutating func recompute() {
+        let center = window.mean()
+        shift = center
+        if window.isFull {
+            sum1 = window.total { $0 - center }
+            sum2 = window.total { ($0 - center) * ($0 - center) }
+        } else {
+            sum1 = window.partialTotal { $0 - center }
+            sum2 = window.partialTotal { ($0 - center) * ($0 - center) }
+        }
+        peak = sum2
+    }
+
+    /// `nil` until the window is full.
+    public var mean: Double? { mutating get { isWarm ? shift + sum1 * reciprocal : nil } }
+
+    /// Population variance; `nil` until the window is full.
+    public var variance: Double? {
+        mutating get {
+            guard isWarm else { return nil }
+            let drift = sum1 * reciprocal
+            return max(0, sum2 * reciprocal - drift * drift)
+        }
+    }
+
+    /// Population standard deviation; `nil` until the window is full.
+    public var standardDeviation: Double? { mutating get { variance?.squareRoot() } }
+
+    /// How many standard deviations the newest value lies from the window's mean, itself included.
+    /// `nil` until the window is full, and while all values are equal.
+    public var zScore: Double? {
+        mutating get {
+            guard let mean, let deviation = standardDeviation, deviation > 0 else { return nil }
+            return (newest - mean) / deviation
+        }
+    }
+
+    public func save(to writer: inout StateWriter) {
+        window.save(to: &writer)
+        for value in [newest, shift, sum1, sum2, peak] { writer.write(value) }
+    }
+
+    public mutating func restore(from reader: inout StateReader) throws(IndicatorError) {
+        try window.restore(from: &reader)
+        newest = try reader.readDouble()
+        shift = try reader.readDouble()
+        sum1 = try reader.readDouble()
+        sum2 = try reader.readDouble()
         peak = try reader.readDouble()
     }
 }
@@ -125,8 +242,9 @@ public struct RollingComovement: Restorable {
         products = RollingSum(period)
     }
 
-    public var isWarm: Bool { products.isWarm }
+    public var isWarm: Bool { mutating get { products.isWarm } }
 
+    @inline(__always)
     public mutating func update(x newX: Double, y newY: Double) {
         x.update(newX)
         y.update(newY)
@@ -135,21 +253,27 @@ public struct RollingComovement: Restorable {
 
     /// Σxy/n − x̄·ȳ; meant for returns, whose means are small beside their deviations.
     private var covariance: Double? {
-        guard let meanX = x.mean, let meanY = y.mean else { return nil }
-        return products.sum / Double(products.count) - meanX * meanY
+        mutating get {
+            guard let meanX = x.mean, let meanY = y.mean else { return nil }
+            return products.sum / Double(products.count) - meanX * meanY
+        }
     }
 
     /// cov(x, y)/var(x); `nil` in warm-up and while x does not move.
     public var beta: Double? {
-        guard let covariance, let variance = x.variance, variance > 0 else { return nil }
-        return covariance / variance
+        mutating get {
+            guard let covariance, let variance = x.variance, variance > 0 else { return nil }
+            return covariance / variance
+        }
     }
 
     /// Within [−1, 1]; `nil` in warm-up and while either does not move.
     public var correlation: Double? {
-        guard let covariance, let varianceX = x.variance, let varianceY = y.variance, varianceX > 0, varianceY > 0
-        else { return nil }
-        return min(1, max(-1, covariance / (varianceX.squareRoot() * varianceY.squareRoot())))
+        mutating get {
+            guard let covariance, let varianceX = x.variance, let varianceY = y.variance, varianceX > 0, varianceY > 0
+            else { return nil }
+            return min(1, max(-1, covariance / (varianceX.squareRoot() * varianceY.squareRoot())))
+        }
     }
 
     public func save(to writer: inout StateWriter) {

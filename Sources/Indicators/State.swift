@@ -25,7 +25,10 @@ public protocol Indicator: Restorable {
     /// Inputs before the first value: the value number `warmUp + 1` is the first that can be there.
     var warmUp: Int { get }
     /// Whether enough inputs have been seen. A warm indicator still answers `nil` where its formula has no value.
-    var isWarm: Bool { get }
+    ///
+    /// What reads a window is `mutating` for speed alone: the compiler calls what does not mutate on a copy, and a
+    /// window is two kilobytes.
+    var isWarm: Bool { mutating get }
     /// Takes the next input and returns the value as of it; `nil` in warm-up, and where the formula is undefined.
     mutating func update(_ input: Input) -> Output?
 }

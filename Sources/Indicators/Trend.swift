@@ -27,12 +27,19 @@ public struct MovingAverageConvergenceDivergence: Indicator {
 
     public var isWarm: Bool { signal.isWarm }
 
+    @inline(__always)
     public mutating func update(_ close: Double) -> Value? {
         let quick = fast.update(close)
         let lazy = slow.update(close)
         guard let quick, let lazy else { return nil }
-        let line = quick - lazy
-        return signal.update(line).map { Value(line: line, signal: $0) }
+        _ = signal.update(quick - lazy)
+        return value
+    }
+
+    /// As of the newest close.
+    public var value: Value? {
+        guard let average = signal.value, let quick = fast.value, let lazy = slow.value else { return nil }
+        return Value(line: quick - lazy, signal: average)
     }
 
     public func save(to writer: inout StateWriter) {
@@ -55,80 +62,96 @@ public struct MovingAverageConvergenceDivergence: Indicator {
 /// moved within memory) leaves the average as it was, and counts as 0 in the first mean, as in TA-Lib.
 public struct AverageDirectionalIndex: Indicator {
     private let period: Int
-    private var previous: (high: Double, low: Double, close: Double)?
-    private var moves = 0
-    private var plus = 0.0
-    private var minus = 0.0
+    private let factor: Double
+    /// Moves until the index is there.
+    private var missing: Int
+    /// The previous bar's reach: what rises in either lane is a move outward.
+    private var previous = SIMD2<Double>(repeating: .nan)
+    private var previousClose = Double.nan
+    /// Directional movement up and down, smoothed.
+    private var movement = SIMD2<Double>.zero
     private var range = 0.0
-    private var seed = 0.0
-    private var value: Double?
+    /// Of the first n directional indices their sum, then the average.
+    private var average = 0.0
 
     public init(_ period: Int = 14) {
         precondition(period > 1, "an average directional index is over at least two bars")
         self.period = period
+        missing = 2 * period - 1
+        factor = 1 / Double(period)
     }
 
     public var warmUp: Int { 2 * period - 1 }
-    public var isWarm: Bool { value != nil }
+    public var isWarm: Bool { missing == 0 }
 
+    @inline(__always)
     public mutating func update(_ bar: Bar) -> Double? {
-        defer { previous = (bar.high, bar.low, bar.close) }
-        guard let previous else { return nil }
-        let up = bar.high - previous.high
-        let down = previous.low - bar.low
-        let plusMove = up > 0 && up > down ? up : 0
-        let minusMove = down > 0 && down > up ? down : 0
-        let trueRange = max(bar.high - bar.low, abs(bar.high - previous.close), abs(bar.low - previous.close))
-        if moves < 2 * period { moves += 1 }
-        let n = Double(period)
-        if moves < period {
-            plus += plusMove
-            minus += minusMove
-            range += trueRange
-            return nil
-        }
-        plus += plusMove - plus / n
-        minus += minusMove - minus / n
-        range += trueRange - range / n
-        let index = directionalIndex
-        if let average = value {
-            if let index { value = (average * (n - 1) + index) / n }
-        } else {
-            seed += index ?? 0
-            if moves == 2 * period - 1 { value = seed / n }
-        }
+        let trueRange = bar.trueRange(after: previousClose)
+        previousClose = bar.close
+        return update(reach: bar.reach, trueRange: trueRange)
+    }
+
+    /// `trueRange`: NaN for the first bar.
+    @inline(__always)
+    mutating func update(reach: SIMD2<Double>, trueRange: Double) -> Double? {
+        let outward = reach - previous
+        previous = reach
+        guard !trueRange.isNaN else { return nil }
+        // Only the larger of two outward moves counts.
+        let moves = outward.larger(.zero)
+        let kept = moves.replacing(with: SIMD2.zero, where: moves .<= SIMD2(moves.y, moves.x))
+        guard isWarm else { return seed(kept, trueRange) }
+        take(kept, trueRange)
+        if let index = directionalIndex { average.addProduct(index - average, factor) }
         return value
     }
 
+    /// As of the newest bar.
+    public var value: Double? { isWarm ? average : nil }
+
+    @inline(__always)
+    private mutating func take(_ moves: SIMD2<Double>, _ trueRange: Double) {
+        movement.addProduct(-movement, SIMD2(repeating: factor))
+        movement += moves
+        range.addProduct(-range, factor)
+        range += trueRange
+    }
+
+    private mutating func seed(_ moves: SIMD2<Double>, _ trueRange: Double) -> Double? {
+        missing -= 1
+        if missing >= period {
+            movement += moves
+            range += trueRange
+            return nil
+        }
+        take(moves, trueRange)
+        average += directionalIndex ?? 0
+        guard isWarm else { return nil }
+        average *= factor
+        return average
+    }
+
     private var directionalIndex: Double? {
-        guard range > 0, plus + minus > 0 else { return nil }
-        return 100 * abs(minus - plus) / (minus + plus)
+        let total = movement.x + movement.y
+        guard range > 0, total > 0 else { return nil }
+        return 100 * abs(movement.y - movement.x) / total
     }
 
     public func save(to writer: inout StateWriter) {
         writer.write(period)
-        writer.write(previous != nil)
-        if let previous {
-            writer.write(previous.high)
-            writer.write(previous.low)
-            writer.write(previous.close)
+        writer.write(missing)
+        for number in [previous.x, previous.y, previousClose, movement.x, movement.y, range, average] {
+            writer.write(number)
         }
-        writer.write(moves)
-        for number in [plus, minus, range, seed] { writer.write(number) }
-        writer.write(value)
     }
 
     public mutating func restore(from reader: inout StateReader) throws(IndicatorError) {
         guard try reader.readInt() == period else { throw .stateMismatch(field: "directional period") }
-        previous = nil
-        if try reader.readBool() {
-            previous = (try reader.readDouble(), try reader.readDouble(), try reader.readDouble())
-        }
-        moves = try reader.readCount(upTo: 2 * period, "directional moves")
-        plus = try reader.readDouble()
-        minus = try reader.readDouble()
+        missing = try reader.readCount(upTo: 2 * period - 1, "directional moves")
+        previous = SIMD2(try reader.readDouble(), try reader.readDouble())
+        previousClose = try reader.readDouble()
+        movement = SIMD2(try reader.readDouble(), try reader.readDouble())
         range = try reader.readDouble()
-        seed = try reader.readDouble()
-        value = try reader.readOptionalDouble()
+        average = try reader.readDouble()
     }
 }

@@ -3,23 +3,31 @@ public import MarketData
 
 /// Average true range, in price units. TA-Lib ATR: Wilder's average of the true range, from the second bar on.
 public struct AverageTrueRange: Indicator {
-    private let period: Int
-    private var previousClose: Double?
+    private var previousClose = Double.nan
     private var average: WilderAverage
 
-    public init(_ period: Int = 14) {
-        self.period = period
-        average = WilderAverage(period)
-    }
+    public init(_ period: Int = 14) { average = WilderAverage(period) }
 
-    public var warmUp: Int { period }
+    public var warmUp: Int { average.warmUp + 1 }
     public var isWarm: Bool { average.isWarm }
 
+    @inline(__always)
     public mutating func update(_ bar: Bar) -> Double? {
-        defer { previousClose = bar.close }
-        guard let close = previousClose else { return nil }
-        return average.update(max(bar.high - bar.low, abs(bar.high - close), abs(bar.low - close)))
+        let range = bar.trueRange(after: previousClose)
+        previousClose = bar.close
+        return update(trueRange: range)
     }
+
+    /// `trueRange`: NaN for the first bar.
+    @inline(__always)
+    mutating func update(trueRange: Double) -> Double? {
+        guard !trueRange.isNaN else { return nil }
+        average.take(trueRange)
+        return value
+    }
+
+    /// As of the newest bar.
+    public var value: Double? { average.value }
 
     public func save(to writer: inout StateWriter) {
         writer.write(previousClose)
@@ -27,7 +35,7 @@ public struct AverageTrueRange: Indicator {
     }
 
     public mutating func restore(from reader: inout StateReader) throws(IndicatorError) {
-        previousClose = try reader.readOptionalDouble()
+        previousClose = try reader.readDouble()
         try average.restore(from: &reader)
     }
 }
@@ -40,21 +48,29 @@ public struct BollingerBands: Indicator {
         public var lower: Double
     }
 
-    private var moments: RollingMoments
+    private var moments: RollingDeviation
     private let width: Double
 
     public init(_ period: Int = 20, width: Double = 2) {
-        moments = RollingMoments(period)
+        moments = RollingDeviation(period)
         self.width = width
     }
 
     public var warmUp: Int { moments.warmUp }
-    public var isWarm: Bool { moments.isWarm }
+    public var isWarm: Bool { mutating get { moments.isWarm } }
 
+    @inline(__always)
     public mutating func update(_ close: Double) -> Value? {
         moments.update(close)
-        guard let middle = moments.mean, let deviation = moments.standardDeviation else { return nil }
-        return Value(upper: middle + width * deviation, middle: middle, lower: middle - width * deviation)
+        return value
+    }
+
+    /// As of the newest close.
+    public var value: Value? {
+        mutating get {
+            guard let middle = moments.mean, let deviation = moments.standardDeviation else { return nil }
+            return Value(upper: middle + width * deviation, middle: middle, lower: middle - width * deviation)
+        }
     }
 
     public func save(to writer: inout StateWriter) { moments.save(to: &writer) }
@@ -75,11 +91,12 @@ public struct RealisedVolatility: Indicator {
     }
 
     public var warmUp: Int { period - 1 }
-    public var isWarm: Bool { squares.isWarm }
-    public var value: Double? { isWarm ? (max(0, squares.sum) / Double(period)).squareRoot() : nil }
+    public var isWarm: Bool { mutating get { squares.isWarm } }
+    public var value: Double? { mutating get { isWarm ? (max(0, squares.sum) / Double(period)).squareRoot() : nil } }
 
     /// Takes a log return, ln(close/previous close).
     @discardableResult
+    @inline(__always)
     public mutating func update(_ logReturn: Double) -> Double? {
         squares.update(logReturn * logReturn)
         return value
@@ -102,11 +119,22 @@ public struct ParkinsonVolatility: Indicator {
     }
 
     public var warmUp: Int { squares.warmUp }
-    public var isWarm: Bool { squares.isWarm }
+    public var isWarm: Bool { mutating get { squares.isWarm } }
 
+    @inline(__always)
     public mutating func update(_ bar: Bar) -> Double? {
+        update(squaredRange: Self.squaredRange(bar))
+    }
+
+    /// ln(high/low)²: for those who need it for several windows.
+    public static func squaredRange(_ bar: Bar) -> Double {
         let range = log(bar.high / bar.low)
-        return squares.update(range * range).map { (max(0, $0) * scale).squareRoot() }
+        return range * range
+    }
+
+    /// Takes a bar's `squaredRange`.
+    public mutating func update(squaredRange: Double) -> Double? {
+        squares.update(squaredRange).map { (max(0, $0) * scale).squareRoot() }
     }
 
     public func save(to writer: inout StateWriter) { squares.save(to: &writer) }
@@ -124,6 +152,7 @@ public struct LogReturn: Indicator {
     public var warmUp: Int { 1 }
     public var isWarm: Bool { previous != nil }
 
+    @inline(__always)
     public mutating func update(_ close: Double) -> Double? {
         defer { previous = close }
         return previous.map { log(close / $0) }
@@ -133,4 +162,24 @@ public struct LogReturn: Indicator {
     public mutating func restore(from reader: inout StateReader) throws(IndicatorError) {
         previous = try reader.readOptionalDouble()
     }
+}
+
+extension Bar {
+    /// High and negated low: both reach outward, so that the larger of two is the farther, and their sum is the range.
+    @inline(__always)
+    var reach: SIMD2<Double> { SIMD2(high, -low) }
+
+    /// The largest of high − low and the distances of both from the previous close; NaN where that is NaN.
+    @inline(__always)
+    func trueRange(after previousClose: Double) -> Double {
+        guard !previousClose.isNaN else { return .nan }
+        let farther = reach.larger(SIMD2(previousClose, -previousClose))
+        return farther.x + farther.y
+    }
+}
+
+extension SIMD2<Double> {
+    /// Lane by lane the larger of two, in one instruction.
+    @inline(__always)
+    func larger(_ other: Self) -> Self { other.replacing(with: self, where: self .> other) }
 }

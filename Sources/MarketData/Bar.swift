@@ -40,3 +40,43 @@ public struct BookTop: Sendable, Equatable {
         self.askVolume = askVolume
     }
 }
+
+/// The book down to some depth, best first: prices in the quote currency, sizes in base units.
+public struct BookDepth: Sendable, Equatable {
+    public var bidPrices: [Double]
+    public var bidVolumes: [Double]
+    public var askPrices: [Double]
+    public var askVolumes: [Double]
+
+    public init(bidPrices: [Double], bidVolumes: [Double], askPrices: [Double], askVolumes: [Double]) {
+        self.bidPrices = bidPrices
+        self.bidVolumes = bidVolumes
+        self.askPrices = askPrices
+        self.askVolumes = askVolumes
+    }
+
+    /// As many sizes as prices, each finite, the prices positive.
+    public var isSound: Bool {
+        bidPrices.count == bidVolumes.count && askPrices.count == askVolumes.count
+            && (bidPrices + askPrices).allSatisfy { $0 > 0 && $0.isFinite }
+            && (bidVolumes + askVolumes).allSatisfy { $0 >= 0 && $0.isFinite }
+    }
+}
+
+/// One public trade.
+public struct PublicTrade: Sendable, Equatable {
+    /// The exchange's number, ascending within a symbol.
+    public var id: Int64
+    public var price: Double
+    /// In base units.
+    public var quantity: Double
+    /// The seller's order rested in the book: the trade was a purchase.
+    public var isBuy: Bool
+
+    public init(id: Int64, price: Double, quantity: Double, isBuy: Bool) {
+        self.id = id
+        self.price = price
+        self.quantity = quantity
+        self.isBuy = isBuy
+    }
+}

@@ -108,7 +108,9 @@ extension MarketEvent.Payload {
         case .openInterest: 3
         case .surface: 4
         case .bookTop: 5
-        case .bar: 6
+        case .bookDepth: 6
+        case .trade: 7
+        case .bar: 8
         }
     }
 }

@@ -143,7 +143,7 @@ public struct HistoryFolder: Sendable {
         guard let first = parts.first.map(String.init) else { return nil }
         switch folder {
         case "binance_spot", "binance_futures":
-            guard parts.count == 2, !isLines, let interval = interval(named: parts[1]) else { return nil }
+            guard parts.count == 2, !isLines, let interval = Interval(name: parts[1]) else { return nil }
             return (.bars(interval: interval), first)
         case "binance_futures/funding":
             return parts.count == 2 && parts[1] == "funding" && !isLines ? (.funding, first) : nil
@@ -156,17 +156,6 @@ public struct HistoryFolder: Sendable {
         case "sentiment":
             if stem == "fear_greed_index" { return (.fearGreed, "") }
             return isLines || stem.contains("news") || stem.contains("headlines") ? (.news, "") : nil
-        default: return nil
-        }
-    }
-
-    /// `1m`, `15m`, `4h`, `1d`.
-    static func interval(named name: Substring) -> Interval? {
-        guard let unit = name.last, let count = Int64(name.dropLast()), (1...1440).contains(count) else { return nil }
-        switch unit {
-        case "m": return .minutes(count)
-        case "h": return .hours(count)
-        case "d": return .days(count)
         default: return nil
         }
     }

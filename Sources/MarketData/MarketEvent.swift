@@ -4,6 +4,8 @@ public struct MarketEvent: Sendable, Equatable {
     public enum Payload: Sendable, Equatable {
         case bar(Bar)
         case bookTop(BookTop)
+        case bookDepth(BookDepth)
+        case trade(PublicTrade)
         /// The surface of `symbol`'s option market, with the chain's size behind it.
         case surface(ImpliedVolatilitySurface)
         case fundingRate(FundingRate)

@@ -43,6 +43,18 @@ public struct Interval: Sendable, Hashable, Comparable, Codable {
     /// Years of 365 days (ACT/365).
     public var years: Double { seconds / (365 * 86_400) }
 
+    /// `1m`, `15m`, `4h`, `1d`, also `5s`; `nil` for anything else, and for more than 1,440 units.
+    public init?(name: some StringProtocol) {
+        guard let unit = name.last, let count = Int64(name.dropLast()), (1...1440).contains(count) else { return nil }
+        switch unit {
+        case "s": self = .seconds(count)
+        case "m": self = .minutes(count)
+        case "h": self = .hours(count)
+        case "d": self = .days(count)
+        default: return nil
+        }
+    }
+
     public static func < (a: Interval, b: Interval) -> Bool { a.microseconds < b.microseconds }
     public static func * (a: Interval, n: Int64) -> Interval { .init(microseconds: a.microseconds * n) }
 }

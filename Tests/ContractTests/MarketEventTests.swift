@@ -34,6 +34,12 @@ private func overTheWire(_ event: MarketData.MarketEvent) throws -> MarketData.M
                     openTime: noon, interval: .days(1), open: .leastNonzeroMagnitude, high: 1e308,
                     low: .leastNonzeroMagnitude, close: 1, volume: 1e300)),
             .bookTop(MarketData.BookTop(bidPrice: 1.1, askPrice: 1.2, bidVolume: 0, askVolume: 7)),
+            .bookDepth(
+                MarketData.BookDepth(
+                    bidPrices: [1.1, 1.0], bidVolumes: [3, 0], askPrices: [1.2], askVolumes: [.leastNormalMagnitude])),
+            .bookDepth(MarketData.BookDepth(bidPrices: [], bidVolumes: [], askPrices: [], askVolumes: [])),
+            .trade(MarketData.PublicTrade(id: .max, price: 3, quantity: 0.1, isBuy: true)),
+            .trade(MarketData.PublicTrade(id: 0, price: 3, quantity: 7, isBuy: false)),
             .surface(surface()),
             .fundingRate(MarketData.FundingRate(rate: -0.0001, interval: .hours(8))),
             .openInterest(MarketData.OpenInterest(quantity: 0, notional: nil)),
@@ -73,7 +79,7 @@ private func overTheWire(_ event: MarketData.MarketEvent) throws -> MarketData.M
         var wire = VommaProto.MarketEvent(event(.fearGreed(20)), stream: "s")
         wire.payload = nil
         #expect(throws: ContractError.missing(field: "payload")) { try wire.domain() }
-        for payload in [VommaProto.MarketEvent.Payload.trade(.init()), .liquidation(.init()), .bookDepth(.init())] {
+        for payload in [VommaProto.MarketEvent.Payload.liquidation(.init())] {
             wire.payload = payload
             #expect(field { try wire.domain() } == "payload")
         }
@@ -137,6 +143,13 @@ private func overTheWire(_ event: MarketData.MarketEvent) throws -> MarketData.M
                 refused(.bookTop(.init(bidPrice: 1, askPrice: 1, bidVolume: 1, askVolume: bad)))
                     == "book_top.ask_volume")
             #expect(refused(.fundingRate(.init(rate: bad, intervalMicroseconds: 1))) == "funding_rate.rate")
+            #expect(refused(.trade(.init(tradeID: 1, price: bad, quantity: 1))) == "trade.price")
+            #expect(refused(.trade(.init(tradeID: 1, price: 1, quantity: bad))) == "trade.quantity")
+            #expect(
+                refused(.bookDepth(.init(bidPrices: [1, bad], bidVolumes: [1, 1]))) == "book_depth.bid_prices")
+            #expect(
+                refused(.bookDepth(.init(askPrices: [1, 2], askVolumes: [1, bad]))) == "book_depth.ask_volumes")
+            #expect(refused(.bookDepth(.init(bidPrices: [1]))) == "book_depth")
             #expect(refused(.openInterest(.init(quantity: bad))) == "open_interest.quantity")
             #expect(refused(.openInterest(.init(quantity: 1, notional: bad))) == "open_interest.notional")
             #expect(refused(.fearGreed(bad)) == "fear_greed")

@@ -96,6 +96,13 @@ struct FeatureEngineTests {
             event.payload = .bar(bar)
         case .bookTop:
             event.payload = .bookTop(BookTop(bidPrice: 1, askPrice: 2, bidVolume: random.uniform(), askVolume: 1))
+        case .bookDepth(var depth):
+            depth.bidPrices = depth.bidPrices.map { $0 * (0.5 + random.uniform()) }
+            depth.askVolumes = depth.askVolumes.map { $0 * random.uniform() }
+            event.payload = .bookDepth(depth)
+        case .trade(let old):
+            event.payload = .trade(
+                PublicTrade(id: old.id, price: old.price * random.uniform() + 0.1, quantity: 5, isBuy: !old.isBuy))
         case .surface: event.payload = .surface(TestMarket.surface(&random))
         case .fundingRate(let old):
             event.payload = .fundingRate(FundingRate(rate: 0.01 * random.normal(), interval: old.interval))
@@ -132,7 +139,9 @@ struct FeatureEngineTests {
             let vectors = try TestMarket.run(market.events).filter { $0.symbol == symbol }
             for (index, definition) in engine.schema.definitions.enumerated() {
                 // Books are there or not at random, and the perpetual's bar comes after the spot's.
-                if ["spread", "imbalance", "basis"].contains(where: definition.name.hasSuffix) { continue }
+                let isOther = ["spread", "imbalance", "basis", "_price", "_volume"].contains(
+                    where: definition.name.hasSuffix)
+                if isOther || definition.name.hasPrefix("flow.") { continue }
                 let first = vectors.firstIndex { $0[index] != nil }
                 #expect(first == definition.warmUp, "\(symbol) \(definition.name)")
                 if let first, first > 0 {
@@ -148,7 +157,7 @@ struct FeatureEngineTests {
         var engine = try FeatureEngine(TestMarket.configuration)
         for event in market.events { _ = try TestMarket.step(&engine, event) }
         let state = try engine.save()
-        #expect(state.count < 32_768)
+        #expect(state.count < 98_304)
         func refusal(
             _ bytes: [UInt8], _ configuration: FeatureConfiguration = TestMarket.configuration
         ) -> FeatureError? {

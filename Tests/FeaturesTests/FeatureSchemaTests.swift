@@ -21,6 +21,36 @@ struct FeatureSchemaTests {
         }
     }
 
+    @Test("Every named column is there: 29 of the market's own with six lines more, 53 of v2, the flow, the sessions")
+    func named() throws {
+        var configuration = Self.plain
+        configuration.modules = [.market, .v2, .flow, .session]
+        let schema = try FeatureEngine(configuration).schema
+        func names(_ module: String) -> [String] {
+            schema.names.filter { $0.hasPrefix(module + ".") }.map { String($0.dropFirst(module.count + 1)) }
+        }
+        let raw = ["timestamp", "price", "volume", "open", "high", "low", "close"]
+        let book = ["bid_price", "ask_price", "bid_volume", "ask_volume", "spread", "order_imbalance"]
+        let classic = [
+            "rsi_14", "macd", "macd_signal", "ema_9", "ema_21", "sma_50", "bollinger_upper", "bollinger_lower",
+            "atr_14", "adx",
+        ]
+        let events = [
+            "event_spike_volume", "event_breakout", "event_reversal", "trend_direction", "momentum_shift",
+            "pattern_match",
+        ]
+        let lines = ["cci_20", "tenkan", "kijun", "senkou_a", "senkou_b", "vwap"]
+        #expect(raw.count + book.count + classic.count + events.count == 29)
+        #expect(Set(names("market")) == Set(raw + book + classic + events + lines))
+        #expect(names("v2").count == 53)
+        #expect(names("v2").allSatisfy { $0.hasPrefix("feat_") })
+        #expect(names("flow").count == 8 && names("session").count == 4)
+        // What is in the market's own units is no input of a network.
+        let levels = schema.definitions.filter(\.isLevel).map(\.name)
+        #expect(levels.count == 26 && levels.allSatisfy { $0.hasPrefix("market.") || $0 == "flow.ofi" })
+        #expect(!levels.contains("market.rsi_14"))
+    }
+
     @Test("What changes values changes the version; symbols and lateness do not")
     func versions() throws {
         func version(_ change: (inout FeatureConfiguration) -> Void) throws -> String {
@@ -63,6 +93,7 @@ struct FeatureSchemaTests {
         #expect(refused { $0.regimeStateCount = 9 })
         #expect(refused { $0.surfaceTolerance = .minutes(-1) })
         #expect(refused { $0.barTolerance = 0 })
+        #expect(refused { $0.referenceNotional = 0 })
     }
 
     @Test("A vector of another schema is refused, one stored and read back is the same but for the reasons")

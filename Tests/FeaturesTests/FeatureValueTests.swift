@@ -332,10 +332,4 @@ struct FeatureValueTests {
         let none = surface([0.1, 0.3], [0.4, 0.5, 0.8, 0.9], cells)
         #expect(none == SurfaceSummary(atmShort: nil, atmLong: nil, smileSlope: nil, termSlope: nil))
     }
-
-    @Test("Forward returns look ahead by their horizon, and end before the data do")
-    func targets() {
-        let targets = ForwardReturns(closes: [1, 2, 4, 8], horizon: 2)
-        #expect(targets.values == [log(4), log(4), nil, nil])
-    }
 }

@@ -12,6 +12,7 @@ struct TestMarket {
     static let configuration: FeatureConfiguration = {
         var configuration = FeatureConfiguration(traded: [alt, bitcoin], reference: bitcoin)
         configuration.includesPseudoHeston = true
+        configuration.modules = FeatureModuleKind.allCases
         return configuration
     }()
 
@@ -75,7 +76,37 @@ struct TestMarket {
             }
             minute += 40
         }
+        addTicks(count, seed: seed)
         events = EventMerger.merge([events])
+    }
+
+    /// Trades, large ones among them, depths down to one level, and the best quotes between the bars.
+    private mutating func addTicks(_ count: Int, seed: UInt64) {
+        var random = RandomGenerator(seed: seed &+ 1 << 32)
+        for symbol in ["BTCUSDT", "SUIUSDT"] {
+            let middle = symbol.hasPrefix("BTC") ? 80_000.0 : 1.5
+            for minute in 0..<Int64(count) {
+                let time = Self.start + .minutes(minute)
+                for second in [7, 23, 41] as [Int64] {
+                    let price = middle * (1 + 1e-4 * random.normal())
+                    let trade = PublicTrade(
+                        id: minute * 60 + second, price: price, quantity: exp(2 * random.normal() + 3),
+                        isBuy: random.uniform() < 0.5)
+                    add(symbol, at: time + .seconds(second), .trade(trade))
+                    let top = BookTop(
+                        bidPrice: price * (1 - 1e-4), askPrice: price * (1 + 1e-4), bidVolume: random.uniform(),
+                        askVolume: random.uniform())
+                    add(symbol, at: time + .seconds(second + 3), .bookTop(top))
+                }
+                let levels = 1 + random.index(below: 4)
+                let depth = BookDepth(
+                    bidPrices: (1...levels).map { middle * (1 - 1e-4 * Double($0)) },
+                    bidVolumes: (1...levels).map { _ in 900 * random.uniform() },
+                    askPrices: (1...levels).map { middle * (1 + 1e-4 * Double($0)) },
+                    askVolumes: (1...levels).map { _ in 900 * random.uniform() })
+                add(symbol, at: time + .seconds(50), .bookDepth(depth))
+            }
+        }
     }
 
     private mutating func add(

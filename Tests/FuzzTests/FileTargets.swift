@@ -12,6 +12,15 @@ extension FuzzTarget {
                 ].map { Array($0.utf8) }
             }, run: { _ = try? KlineReader(interval: .minutes(1)).read(.bytes($0)) }),
         FuzzTarget(
+            name: "trades",
+            seeds: {
+                [
+                    "trade_id,price,quantity,time_ms,is_buyer_maker\n5866398099,78738.6,0.00059,1770076800005,true\n",
+                    "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time_ms,is_buyer_maker,is_best_match\n"
+                        + "60953854,0.00000908,3591711.00,209942017,209942017,1729987202368,False,True\n",
+                ].map { Array($0.utf8) }
+            }, run: { _ = try? TradeReader().read(.bytes($0)) }),
+        FuzzTarget(
             name: "series",
             seeds: {
                 [

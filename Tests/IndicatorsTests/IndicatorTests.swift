@@ -28,7 +28,7 @@ func randomBars(_ count: Int, seed: UInt64) -> [Bar] {
 struct AllMoments: Indicator {
     var moments = RollingMoments(9)
     var warmUp: Int { moments.warmUp }
-    var isWarm: Bool { moments.isWarm }
+    var isWarm: Bool { mutating get { moments.isWarm } }
 
     mutating func update(_ value: Double) -> [Double]? {
         moments.update(value)
@@ -79,8 +79,8 @@ struct AnyMachine: Sendable {
     where I.Input == Bar, I.Output == Double { AnyMachine(name, make, input: { $0 }, output: { [$0] }) }
 
     static let all: [AnyMachine] = [
-        .close("sum") { RollingSum(7) }, .close("max") { RollingExtreme(.maximum, 7) },
-        .close("min") { RollingExtreme(.minimum, 5) }, .close("moments") { RollingMoments(11) },
+        .close("sum") { RollingSum(7) }, .close("moments") { RollingMoments(11) },
+        .close("deviation") { RollingDeviation(11) }, .close("delay") { Delay(6) },
         .close("sma") { SimpleMovingAverage(9) }, .close("ema") { ExponentialMovingAverage(9, skipping: 3) },
         .close("wilder") { WilderAverage(6) }, .close("rsi") { RelativeStrengthIndex(14) },
         .close("roc") { RateOfChange(5) }, .close("realised") { RealisedVolatility(8) },
@@ -88,7 +88,11 @@ struct AnyMachine: Sendable {
         .bar("adx") { AverageDirectionalIndex(14) }, .bar("atr") { AverageTrueRange(14) },
         .bar("parkinson") { ParkinsonVolatility(10) }, .bar("obv") { OnBalanceVolume() },
         .bar("balance") { VolumeBalance(12) }, .bar("mfi") { MoneyFlowIndex(14) },
-        .bar("vwap") { VolumeWeightedDistance(15) },
+        .bar("vwap") { VolumeWeightedDistance(15) }, .bar("money flow") { ChaikinMoneyFlow(9) },
+        .bar("session vwap") { SessionVWAP() },
+        AnyMachine("range", { RollingRange(7) }, input: { $0 }, output: { [$0.highest, $0.lowest] }),
+        AnyMachine("streak", { Streak() }, input: \.close, output: { [Double($0)] }),
+        AnyMachine("patterns", { CandlePatternRecogniser() }, input: { $0 }, output: { [Double($0.rawValue)] }),
         // Outliers that leave: what is remembered of them is part of the state.
         AnyMachine("spiky sum", { RollingSum(7) }, input: { pow($0.volume, 4) }, output: { [$0] }),
         AnyMachine("fading moments", { AllMoments() }, input: { fading($0) }, output: { $0 }),
@@ -178,9 +182,9 @@ struct IndicatorTests {
         var random = RandomGenerator(seed: 21)
         for period in [2, 5, 30] {
             var sum = RollingSum(period)
-            var top = RollingExtreme(.maximum, period)
-            var bottom = RollingExtreme(.minimum, period)
+            var range = RollingRange(period)
             var moments = RollingMoments(period)
+            var pair = RollingDeviation(period)
             var values: [Double] = []
             for step in 0..<1500 {
                 // Outliers of 1e6, then quiet, then exactly constant: what differences alone get wrong.
@@ -190,8 +194,10 @@ struct IndicatorTests {
                 sum.update(last)
                 moments.update(last)
                 let window = values.suffix(period)
-                #expect(top.update(last) == (window.count == period ? window.max() : nil))
-                #expect(bottom.update(last) == (window.count == period ? window.min() : nil))
+                pair.update(last)
+                let extremes = range.update(Self.bar(last))
+                #expect(extremes?.highest == (window.count == period ? window.max() : nil))
+                #expect(extremes?.lowest == (window.count == period ? window.min() : nil))
                 guard window.count == period, let mean = moments.mean, let variance = moments.variance else { continue }
                 let n = Double(period)
                 let base = window[window.startIndex]
@@ -206,16 +212,30 @@ struct IndicatorTests {
                 // The data carry the deviation to about 1e-16 of their size only.
                 let grain = pow(1e-15 * size, 2)
                 #expect(abs(variance - m2) <= 1e-9 * m2 + grain, "period \(period), step \(step)")
+                let two = (mean: pair.mean ?? .nan, variance: pair.variance ?? .nan)
+                #expect(abs(two.variance - m2) <= 1e-9 * m2 + grain, "period \(period), step \(step)")
+                #expect(abs(two.mean - directMean) <= 1e-12 * size)
                 guard m2 > 1e6 * grain, m2 > 0 else {
-                    if Set(window).count == 1 { #expect(variance == 0 && moments.skewness == nil) }
+                    if Set(window).count == 1 {
+                        let (skewness, other) = (moments.skewness, pair.variance)
+                        #expect(variance == 0 && skewness == nil && other == 0)
+                    }
                     continue
                 }
                 let skewness = central(3) / pow(m2, 1.5)
                 let kurtosis = central(4) / (m2 * m2) - 3
-                #expect(abs((moments.skewness ?? .nan) - skewness) <= 1e-9 * (1 + abs(skewness)), "\(period) \(step)")
-                #expect(abs((moments.kurtosis ?? .nan) - kurtosis) <= 1e-9 * (1 + abs(kurtosis)), "\(period) \(step)")
+                let ours = (skewness: moments.skewness ?? .nan, kurtosis: moments.kurtosis ?? .nan)
+                #expect(abs(ours.skewness - skewness) <= 1e-9 * (1 + abs(skewness)), "\(period) \(step)")
+                #expect(abs(ours.kurtosis - kurtosis) <= 1e-9 * (1 + abs(kurtosis)), "\(period) \(step)")
             }
         }
+    }
+
+    /// A bar that is one price.
+    static func bar(_ price: Double) -> Bar {
+        Bar(
+            openTime: Timestamp(seconds: 0), interval: .minutes(1), open: price, high: price, low: price, close: price,
+            volume: 1)
     }
 
     @Test("Volatilities, comovement and volume follow their formulas")
@@ -225,7 +245,8 @@ struct IndicatorTests {
         var realised = RealisedVolatility(10)
         _ = realised.fold(returns)
         let direct = (returns.suffix(10).reduce(0) { $0 + $1 * $1 } / 10).squareRoot()
-        #expect(abs(try #require(realised.value) - direct) < 1e-12)
+        let volatility = realised.value
+        #expect(abs(try #require(volatility) - direct) < 1e-12)
 
         var parkinson = ParkinsonVolatility(12)
         let range = try #require(parkinson.fold(bars).last ?? nil)
@@ -234,8 +255,9 @@ struct IndicatorTests {
 
         var pair = RollingComovement(20)
         for value in returns { pair.update(x: value, y: 3 * value + 1e-3) }
-        #expect(abs(try #require(pair.beta) - 3) < 1e-9)
-        #expect(abs(try #require(pair.correlation) - 1) < 1e-9)
+        let (beta, correlation) = (pair.beta, pair.correlation)
+        #expect(abs(try #require(beta) - 3) < 1e-9)
+        #expect(abs(try #require(correlation) - 1) < 1e-9)
 
         var vwap = VolumeWeightedDistance(15)
         let distance = try #require(vwap.fold(bars).last ?? nil)
@@ -261,7 +283,8 @@ struct IndicatorTests {
             #expect(vwap.update(bar) == nil)
             #expect(balance.update(bar) == nil)
         }
-        #expect(rsi.isWarm && rsi.isFlat && mfi.isWarm && mfi.isFlat && stochastic.isFlat && vwap.isWarm)
+        let (isMoneyWarm, isMoneyFlat, isPriceWarm) = (mfi.isWarm, mfi.isFlat, vwap.isWarm)
+        #expect(rsi.isWarm && rsi.isFlat && isMoneyWarm && isMoneyFlat && stochastic.isFlat && isPriceWarm)
     }
 
     @Test("Books: spread and imbalance, and none of a broken book")

@@ -173,6 +173,45 @@ struct ReaderTests {
         #expect(KnownTimes.fearGreed(at("2018-02-01")) == at("2018-02-02"))
     }
 
+    @Test("Trades: both layouts, the aggressor's side, and every fault by its line and column")
+    func trades() throws {
+        let text = """
+            trade_id,price,quantity,time_ms,is_buyer_maker
+            10,100.5,0.25,1770076800005,true
+            11,100.5,1,1770076800005,False
+            11,100.5,1,1770076800005,False
+            11,100.5,2,1770076800005,False
+            9,100.5,1,1770076800006,true
+            12,100.5,1,1770076800004,true
+            12,0,1,1770076800006,true
+            12,1,-1,1770076800006,true
+            12,1,1,1770076800006,maybe
+            12,1,1,,true
+            12,1,1
+            12,101,3,1770076800006,true
+            """
+        let loaded = try TradeReader().read(.text(text))
+        #expect(loaded.rows.map(\.value.id) == [10, 11, 12])
+        #expect(loaded.rows.map(\.value.isBuy) == [false, true, false])
+        #expect(loaded.rows[0].time == Timestamp(milliseconds: 1_770_076_800_005))
+        let expected: [(RowFault, String?)] = [
+            (.duplicate, nil), (.conflictingDuplicate, nil), (.timeBackwards, nil), (.timeBackwards, nil),
+            (.notPositive, "price"), (.notPositive, "quantity"), (.outOfRange, "is_buyer_maker"),
+            (.missingValue, "time_ms"), (.wrongFieldCount, nil),
+        ]
+        #expect(loaded.report.issues.map(\.line) == Array(4...12))
+        #expect(loaded.report.issues.map(\.fault) == expected.map(\.0))
+        for (issue, wanted) in zip(loaded.report.issues, expected) where wanted.1 != nil {
+            #expect(issue.column == wanted.1)
+        }
+        let aggregate = """
+            agg_trade_id,price,quantity,first_trade_id,last_trade_id,time_ms,is_buyer_maker,is_best_match
+            60953854,0.00000908,3591711.00,209942017,209942017,1729987202368,False,True
+            """
+        #expect(try TradeReader().read(.text(aggregate)).rows.first?.value.quantity == 3_591_711)
+        #expect(throws: MarketDataError.self) { try TradeReader().read(.text("trade_id,price\n1,2\n")) }
+    }
+
     @Test("Chains: grouping, empties, units, bad quotes")
     func chains() throws {
         let header = "snapshot_ms,instrument_name,underlying_price,index_price,bid_price,ask_price,mark_price,mark_iv,"

@@ -113,6 +113,8 @@ struct HistoryLoader: Sendable {
         switch event.payload {
         case .bar: "bars \(event.symbol)"
         case .bookTop: "book tops \(event.symbol)"
+        case .bookDepth: "book depths \(event.symbol)"
+        case .trade: "trades \(event.symbol)"
         case .surface: "surfaces \(event.symbol)"
         case .fundingRate: "funding \(event.symbol)"
         case .openInterest: "open interest \(event.symbol)"
@@ -140,6 +142,8 @@ struct HistoryLoader: Sendable {
             try MarketHistoryRepository.insert(
                 bookTops: dated { if case .bookTop(let top) = $0 { top } else { nil } }, exchange: exchange,
                 symbol: symbol, on: connection)
+        case .bookDepth, .trade:
+            throw .encoding(column: "payload", reason: "the history of trades and of book depths is not kept")
         case .fundingRate:
             try MarketHistoryRepository.insert(
                 fundingRates: dated { if case .fundingRate(let rate) = $0 { rate } else { nil } }, exchange: exchange,
