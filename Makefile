@@ -7,7 +7,7 @@ JOBS ?= $(shell nproc)
 SERVICES := market-gateway feature-service heston-inverter-service regime-sentiment-service policy-service \
             execution-service trainer
 PACKAGES := libnghttp2-dev libprotobuf-c-dev libopenblas-dev libpq-dev zlib1g-dev openssl \
-            postgresql postgresql-client protobuf-compiler protobuf-c-compiler python3-grpcio python3-protobuf python3-venv \
+            postgresql postgresql-client protobuf-compiler libprotobuf-dev protobuf-c-compiler python3-grpcio python3-protobuf python3-venv \
             gcc valgrind
 
 # Tests that compute run by themselves: Swift's pool has a thread a core, and what waits for a peer must not wait for

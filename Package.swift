@@ -186,7 +186,11 @@ let package = Package(
             path: "benchmarks/storage", exclude: ["point_reads.py"], swiftSettings: strict),
         .executableTarget(
             name: "feature-bench", dependencies: ["Features", "Indicators", "Kernels", "MarketData"],
-            path: "benchmarks/features", exclude: ["compare.py"], swiftSettings: strict),
+            path: "benchmarks/features", exclude: ["compare.py", "store.py"], swiftSettings: strict),
+        .executableTarget(
+            name: "feature-store-bench",
+            dependencies: ["LocalStack", "MarketData", "RPC", "Storage", "VommaProto", logging],
+            path: "benchmarks/features-store", swiftSettings: strict),
         .executableTarget(
             name: "heston-bench", dependencies: ["Heston", "HestonInverse", "Kernels", "MarketData"], path: "benchmarks/heston",
             exclude: ["compare.py", "network.py", "real.py"], swiftSettings: strict),
@@ -196,7 +200,7 @@ let package = Package(
         tests("Compression"),
         tests("Contract", ["Kernels", "MarketData", "Storage", "Trading", "VommaProto"]),
         tests("DynamicMessages", ["Kernels", "RPC", "ServiceKit", "VommaProto", logging], golden: ["Golden"]),
-        tests("Features", ["Indicators", "Kernels", "MarketData"]),
+        tests("Features", ["Indicators", "Kernels", "MarketData"], golden: ["Golden"]),
         tests("Heston", ["Kernels", "MarketData"], golden: ["Golden"]),
         tests("HestonInverse", ["Heston", "Kernels", "MarketData", "NeuralNetworks"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"], swiftSettings: numeric),

@@ -22,9 +22,9 @@ public enum FeatureCatalogue {
             Warm-up is the number of bars before the first value, given that every input is there. A value that is not
             known is absent with a reason (warm-up, missing input, stale input, broken book, undefined), never 0.
             Levels, marked *level*, are in their market's own units: no normaliser learns them, so that a network sees
-            0 with mask 0. O, H, L, C, V are the bar's; X[n] is X of n bars ago; TP = (H + L + C)/3. The standard modules, on which
-            policies are trained unless told otherwise, are \(FeatureModuleKind.standard.map { "`\($0.rawValue)`" }
-                .joined(separator: ", ")).
+            0 with mask 0. O, H, L, C, V are the bar's; X[n] is X of n bars ago; TP = (H + L + C)/3. The standard
+            modules, on which policies are trained unless told otherwise, are
+            \(FeatureModuleKind.standard.map { "`\($0.rawValue)`" }.joined(separator: ", ")).
 
             """
         for kind in FeatureModuleKind.allCases {

@@ -112,4 +112,21 @@ public enum FeatureModuleKind: String, Sendable, CaseIterable {
 
     /// What policies are trained on unless told otherwise.
     public static let standard: [FeatureModuleKind] = [.generic, .shitcoin, .btcHeston, .sentiment, .regime]
+
+    /// Names with commas between them, in that order. Throws `invalidConfiguration` for a name that no module has, for
+    /// one twice and for none.
+    public static func list(_ text: String) throws(FeatureError) -> [FeatureModuleKind] {
+        var kinds: [FeatureModuleKind] = []
+        for part in text.split(separator: ",") {
+            let name = part.filter { $0 != " " }
+            guard let kind = FeatureModuleKind(rawValue: String(name)) else {
+                let known = allCases.map(\.rawValue).joined(separator: ", ")
+                throw .invalidConfiguration(reason: "no module “\(name)”; there are \(known)")
+            }
+            guard !kinds.contains(kind) else { throw .invalidConfiguration(reason: "the module \(name) twice") }
+            kinds.append(kind)
+        }
+        guard !kinds.isEmpty else { throw .invalidConfiguration(reason: "no module") }
+        return kinds
+    }
 }

@@ -51,7 +51,9 @@ struct MarketFeatureModule: FeatureModule {
             level("senkou_a", "Ichimoku span A of 26 bars ago, (tenkan + kijun)/2", "quote", 51),
             level("senkou_b", "Ichimoku span B of 26 bars ago, (highest H + lowest L)/2 of 52", "quote", 77),
             level("vwap", "sum TP V/sum V since 00:00 UTC, TP = (H+L+C)/3", "quote"),
-            .init("market.event_spike_volume", "1: V > mean + 2 std of the 20 bars before", warmUp: 20, bounds: 0...1),
+            .init(
+                "market.event_spike_volume", "1: V > mean + 2 std (population) of the 20 bars before", warmUp: 20,
+                bounds: 0...1),
             .init("market.event_breakout", "1: C > highest H of the 20 bars before", warmUp: 20, bounds: 0...1),
             .init(
                 "market.event_reversal",
@@ -62,10 +64,10 @@ struct MarketFeatureModule: FeatureModule {
                 warmUp: 49, bounds: -1...1),
             .init(
                 "market.momentum_shift",
-                "1: MACD crosses above its signal or RSI(14) above 30; -1: MACD below its signal or RSI below 70",
+                "1: MACD crosses above its signal or RSI(14) above 30; -1: MACD below it or RSI below 70; 0: both, none",
                 warmUp: 34, bounds: -1...1),
             .init(
-                "market.pattern_match", "number of the candle pattern that ends here: see CandlePattern", warmUp: 7,
+                "market.pattern_match", "number of the candle pattern that ends here: see CandlePattern", warmUp: 6,
                 bounds: 0...15),
         ]
     }
@@ -124,7 +126,8 @@ extension MarketFeatureModule {
             vwap = session.update(bar)
             let values = classic.values
             events.update(
-                bar, macd: values.macd, rsi: values.rsi, ema9: values.ema, ema21: ema21.value, sma50: values.sma)
+                bar, macd: values.macd, rsi: classic.isRSIFlat ? nil : values.rsi, ema9: values.ema,
+                ema21: ema21.value, sma50: values.sma)
         }
 
         mutating func writeRaw(to sink: inout FeatureSink) {

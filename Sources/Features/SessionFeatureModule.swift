@@ -1,22 +1,22 @@
 internal import Indicators
 internal import MarketData
 
-/// Which part of the world is at work at a bar's close, and how the market has moved since the newest session opened.
+/// Which part of the world was at work when a bar opened, and how the market has moved since the newest session opened.
 struct SessionFeatureModule: FeatureModule {
     private var logReturn = LogReturn()
     private var volatility = SessionVolatility()
-    private var closeTime: Timestamp?
+    private var openTime: Timestamp?
     private var value: Double?
 
     var definitions: [FeatureDefinition] {
         TradingSession.allCases.map { session in
             FeatureDefinition(
-                "session.\(session)", "1: the bar closes between \(session.hours.lowerBound):00 and "
+                "session.\(session)", "1: the bar opens between \(session.hours.lowerBound):00 and "
                     + "\(session.hours.upperBound):00 UTC", bounds: 0...1)
         } + [
             .init(
                 "session.volatility",
-                "sqrt(mean of squared log returns) since 00:00, 07:00, 13:00 or 21:00 UTC, from 5",
+                "sqrt(mean of squared log returns) of bars opened since 00:00, 07:00, 13:00 or 21:00 UTC, from 5",
                 unit: "per_bar", warmUp: 5)
         ]
     }
@@ -24,7 +24,7 @@ struct SessionFeatureModule: FeatureModule {
     mutating func observe(_ input: FeatureInput, eventTime: Timestamp, knownAt: Timestamp) {
         switch input {
         case .bar(let bar):
-            closeTime = bar.closeTime
+            openTime = bar.openTime
             value = logReturn.update(bar.close).flatMap { volatility.update($0, openTime: bar.openTime) }
         case .restart:
             logReturn = LogReturn()
@@ -37,7 +37,7 @@ struct SessionFeatureModule: FeatureModule {
 
     mutating func write(at now: Timestamp, to sink: inout FeatureSink) {
         for (name, session) in zip(Self.names, TradingSession.allCases) {
-            sink.put(name, closeTime.map { session.contains($0) ? 1 : 0 })
+            sink.put(name, openTime.map { session.contains($0) ? 1 : 0 })
         }
         sink.put("volatility", value)
     }

@@ -245,7 +245,11 @@ extension V2FeatureModule {
             var score: Double?
             let strength = classic.values.adx
             if let fast = averages.2, let middle = averages.3, let slow = averages.4, let strength {
-                func sign(_ difference: Double) -> Double { difference > 0 ? 1 : difference < 0 ? -1 : 0 }
+                // Equal averages differ by rounding.
+                let rounding = 1e-12 * close
+                func sign(_ difference: Double) -> Double {
+                    difference > rounding ? 1 : difference < -rounding ? -1 : 0
+                }
                 score = (sign(close - fast) + sign(fast - middle) + sign(middle - slow)) / 3 * min(1, strength / 50)
             }
             sink.put("feat_trend_score", score)

@@ -2,18 +2,20 @@ public import MarketData
 
 /// Shapes that traders read from the last one to three candles. Known when their last bar closes.
 ///
-/// Range = high − low; body = |close − open|; a body is long from 0.6 of its range, small below 0.3, none (doji) below
-/// 0.05. The trend before is up or down where the close before the pattern lies above or below the one five bars
-/// earlier. Thresholds after Nison, Japanese Candlestick Charting Techniques (2001), who gives them in words.
+/// Range = high − low, body = |close − open|. A body is long from 0.6 of its range on, small below 0.3, none (doji) up
+/// to 0.05; a candle without a range is nothing at all. A doji is a small body in a pattern of several candles; the
+/// hammer and its kin have a body that is small and no doji. The trend before a pattern of one candle is up or down
+/// where the close before it lies above or below the one five bars earlier. Nison, Japanese Candlestick Charting
+/// Techniques (2001), gives the shapes in words; the thresholds are ours.
 public enum CandlePattern: Int, Sendable, CaseIterable {
     case none = 0
-    /// Small body in the upper third, lower shadow of at least two bodies, hardly an upper one, after a fall.
+    /// Lower shadow of at least two small bodies, an upper one of at most 0.1 of the range, after a fall.
     case hammer = 1
-    /// The same upside down: small body below, upper shadow of at least two bodies, after a fall.
+    /// The same upside down: upper shadow of at least two small bodies, hardly a lower one, after a fall.
     case invertedHammer = 2
-    /// A rising body that covers the falling body before it.
+    /// A rising body that covers the falling body before it and is longer.
     case bullishEngulfing = 3
-    /// A falling body that covers the rising body before it.
+    /// A falling body that covers the rising body before it and is longer.
     case bearishEngulfing = 4
     /// Open and close all but equal.
     case doji = 5
@@ -70,17 +72,17 @@ public struct CandlePatternRecogniser: Indicator {
     private var newest = Candle()
     private var middle = Candle()
     private var oldest = Candle()
-    /// Closes of the five bars before `oldest`, for the trend.
-    private var closes: (Double, Double, Double, Double, Double) = (0, 0, 0, 0, 0)
+    /// Closes of the four bars before `oldest`, newest first: the last is five bars before `middle`.
+    private var closes: (Double, Double, Double, Double) = (0, 0, 0, 0)
     private var seen = 0
 
     public init() {}
 
-    public var warmUp: Int { 7 }
+    public var warmUp: Int { 6 }
     public var isWarm: Bool { seen > warmUp }
 
     public mutating func update(_ bar: Bar) -> CandlePattern? {
-        closes = (oldest.close, closes.0, closes.1, closes.2, closes.3)
+        closes = (oldest.close, closes.0, closes.1, closes.2)
         oldest = middle
         middle = newest
         newest = Candle(open: bar.open, high: bar.high, low: bar.low, close: bar.close)
@@ -118,8 +120,8 @@ public struct CandlePatternRecogniser: Indicator {
     }
 
     private var ofOne: CandlePattern? {
-        let wasRising = middle.close > closes.2
-        let wasFalling = middle.close < closes.2
+        let wasRising = middle.close > closes.3
+        let wasFalling = middle.close < closes.3
         if newest.isHammer { return wasFalling ? .hammer : wasRising ? .hangingMan : nil }
         if newest.isInvertedHammer { return wasFalling ? .invertedHammer : wasRising ? .shootingStar : nil }
         return newest.isDoji ? .doji : nil
@@ -129,7 +131,7 @@ public struct CandlePatternRecogniser: Indicator {
         for candle in [newest, middle, oldest] {
             for number in [candle.open, candle.high, candle.low, candle.close] { writer.write(number) }
         }
-        for close in [closes.0, closes.1, closes.2, closes.3, closes.4] { writer.write(close) }
+        for close in [closes.0, closes.1, closes.2, closes.3] { writer.write(close) }
         writer.write(seen)
     }
 
@@ -138,8 +140,7 @@ public struct CandlePatternRecogniser: Indicator {
         middle = try Self.candle(from: &reader)
         oldest = try Self.candle(from: &reader)
         closes = (
-            try reader.readDouble(), try reader.readDouble(), try reader.readDouble(), try reader.readDouble(),
-            try reader.readDouble()
+            try reader.readDouble(), try reader.readDouble(), try reader.readDouble(), try reader.readDouble()
         )
         seen = try reader.readCount(upTo: warmUp + 1, "candles")
     }

@@ -3,8 +3,9 @@ public import MarketData
 /// Ichimoku's lines (Hosoda 1969), in price units: middles of the highest high and lowest low of n bars.
 ///
 /// Conversion line (tenkan) of 9 bars, base line (kijun) of 26; leading span A, the mean of both, and span B, the
-/// middle of 52. Charts draw the spans 26 bars ahead; here `spanA` and `spanB` are those that a chart shows at the newest bar:
-/// worked out 26 bars ago. The lagging line, which a chart draws 26 bars back, would look ahead, and does not exist.
+/// middle of 52. Charts draw the spans 26 bars ahead; here `spanA` and `spanB` are those that a chart shows at the
+/// newest bar: worked out 26 bars ago. The lagging line, which a chart draws 26 bars back, would look ahead, and does
+/// not exist.
 public struct Ichimoku: Restorable {
     public struct Value: Sendable, Equatable {
         public var conversion: Double?

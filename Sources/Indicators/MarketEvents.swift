@@ -3,16 +3,17 @@ public import MarketData
 /// What happened at the newest bar, judged against the bars before it, never against itself. `nil` in warm-up.
 public struct MarketEvents: Restorable {
     public struct Value: Sendable, Equatable {
-        /// The volume is above mean + 2 standard deviations of the 20 bars before.
+        /// The volume is above mean + 2 population standard deviations of the 20 bars before.
         public var isVolumeSpike: Bool?
         /// The close is above the highest high of the 20 bars before.
         public var isBreakout: Bool?
         /// 1: the bar before made the lowest low of 10 bars, and this one closes above its high; −1: mirrored.
         public var reversal: Int?
-        /// 1: EMA 9 above EMA 21 and the close above SMA 50; −1: both below; 0: they disagree.
+        /// 1: EMA 9 above EMA 21 and the close above SMA 50; −1: both below; 0: they disagree, or are equal but for
+        /// rounding (1e-12 of them).
         public var trendDirection: Int?
         /// 1: the MACD line has crossed its signal upwards, or the RSI has risen above 30; −1: downwards, or fallen
-        /// below 70; 0: nothing, or both.
+        /// below 70; 0: nothing, or both. An index that says nothing (nothing moved) does not cross.
         public var momentumShift: Int?
         public var pattern: CandlePattern?
     }
@@ -35,7 +36,8 @@ public struct MarketEvents: Restorable {
     /// Bars before everything that is judged has a value, given the averages that `update` is told.
     public var warmUp: Int { 20 }
 
-    /// The averages are those of the same bar: `nil` while they are not there.
+    /// The averages and the index are those of the same bar: `nil` while they are not there, and for an index that says
+    /// nothing.
     public mutating func update(
         _ bar: Bar, macd: MovingAverageConvergenceDivergence.Value?, rsi: Double?, ema9: Double?, ema21: Double?,
         sma50: Double?
@@ -60,8 +62,9 @@ public struct MarketEvents: Restorable {
 
         value.trendDirection = nil
         if let ema9, let ema21, let sma50 {
-            let isUp = ema9 > ema21 && bar.close > sma50
-            let isDown = ema9 < ema21 && bar.close < sma50
+            let rounding = 1e-12 * bar.close
+            let isUp = ema9 - ema21 > rounding && bar.close - sma50 > rounding
+            let isDown = ema21 - ema9 > rounding && sma50 - bar.close > rounding
             value.trendDirection = isUp ? 1 : isDown ? -1 : 0
         }
         value.momentumShift = shift(macd?.histogram, rsi)
@@ -71,9 +74,13 @@ public struct MarketEvents: Restorable {
     }
 
     private mutating func shift(_ histogram: Double?, _ rsi: Double?) -> Int? {
-        guard let histogram, let rsi, let oldHistogram = previousHistogram, let oldRSI = previousRSI else { return nil }
-        let up = (oldHistogram <= 0 && histogram > 0) || (oldRSI <= 30 && rsi > 30)
-        let down = (oldHistogram >= 0 && histogram < 0) || (oldRSI >= 70 && rsi < 70)
+        guard let histogram, let oldHistogram = previousHistogram else { return nil }
+        var up = oldHistogram <= 0 && histogram > 0
+        var down = oldHistogram >= 0 && histogram < 0
+        if let rsi, let oldRSI = previousRSI {
+            if oldRSI <= 30, rsi > 30 { up = true }
+            if oldRSI >= 70, rsi < 70 { down = true }
+        }
         return up == down ? 0 : up ? 1 : -1
     }
 

@@ -28,7 +28,8 @@ public struct OrderFlowImbalance: Restorable {
         changes += 1
     }
 
-    /// The imbalance and the mean depth of one side, both in base units, since the last call; `nil` without a change.
+    /// The imbalance and the mean depth of one side, both in base units, since the last call; `nil` without a book that
+    /// followed another. A book that is repeated counts in the mean.
     public mutating func take() -> (imbalance: Double, meanDepth: Double)? {
         defer { (sum, depth, changes) = (0, 0, 0) }
         return changes > 0 ? (sum, depth / Double(changes)) : nil
@@ -103,7 +104,6 @@ public struct InformedTradingProbability: Restorable {
     private var size = 0.0
     private var bought = 0.0
     private var sold = 0.0
-    /// A trade is at most this many buckets: beyond, all of them would say the same.
     private let buckets: Int
 
     public init(buckets: Int = 50) {
@@ -124,9 +124,14 @@ public struct InformedTradingProbability: Restorable {
     /// Takes a trade of `quantity` base units. `bucketVolume`, positive: the size of buckets that open now.
     public mutating func update(quantity: Double, isBuy: Bool, bucketVolume: Double) {
         guard quantity > 0, bucketVolume > 0, bucketVolume.isFinite else { return }
-        var rest = min(quantity, bucketVolume * Double(buckets + 1))
+        var rest = quantity
         while rest > 0 {
-            if bought + sold == 0 { size = bucketVolume }
+            if bought + sold == 0 {
+                size = bucketVolume
+                // Of more whole buckets than are looked at, all say the same: only the last n are filled.
+                let whole = size * Double(buckets)
+                if rest > whole { rest = whole + (rest - whole).truncatingRemainder(dividingBy: size) }
+            }
             let room = size - (bought + sold)
             let part = min(rest, room)
             if isBuy { bought += part } else { sold += part }
@@ -155,7 +160,7 @@ public struct InformedTradingProbability: Restorable {
 
 extension BookDepth {
     /// What a market order of `notional` (quote currency) costs beyond the middle of the book: average price/mid − 1
-    /// for a purchase, 1 − average price/mid for a sale; both positive. `nil` where the book is not sound or too
+    /// for a purchase, 1 − average price/mid for a sale; neither is negative. `nil` where the book is not sound or too
     /// shallow.
     public func slippage(buying: Bool, notional: Double) -> Double? {
         guard let bid = bidPrices.first, let ask = askPrices.first, bid > 0, ask >= bid, notional > 0

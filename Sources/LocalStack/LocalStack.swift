@@ -25,9 +25,9 @@ public final class LocalStack: Sendable {
         /// Further variables for every service.
         public var environment: [String: String] = [:]
 
-        /// Those variables of a process that are meant for its services too: their limits, and their tokens.
+        /// Those variables of a process that are meant for its services too: their limits, their tokens, their columns.
         public static func handedOn(_ environment: [String: String]) -> [String: String] {
-            environment.filter { $0.key.contains(/^VOMMA_(RPC_|TOKENS?_FILE$)/) }
+            environment.filter { $0.key.contains(/^VOMMA_(RPC_|TOKENS?_FILE$|FEATURE_MODULES$)/) }
         }
 
         public init(binaries: String, dataFolder: String, databaseURL: String) {

@@ -22,25 +22,47 @@ extension PostgresElement {
 private func fixed<Element, Bits: FixedWidthInteger & BitwiseCopyable>(
     _ binary: RawSpan, of type: PostgresType, _ make: (Bits) -> Element
 ) -> [Element]? {
+    var values: [Element] = []
+    return append(binary, of: type, to: &values, make) == nil ? nil : values
+}
+
+/// The same, behind what `values` has; returns how many there were. What is unreadable leaves `values` as it was.
+private func append<Element, Bits: FixedWidthInteger & BitwiseCopyable>(
+    _ binary: RawSpan, of type: PostgresType, to values: inout [Element], _ make: (Bits) -> Element
+) -> Int? {
     var reader = BinaryCursor()
     guard let header = reader.arrayHeader(binary), header.count == 0 || header.type == type else { return nil }
     let width = MemoryLayout<Bits>.size
     let stride = 4 + width
     guard reader.remainingCount(of: binary) == header.count * stride else { return nil }
     let start = reader.offset
-    var values: [Element] = []
-    values.reserveCapacity(header.count)
     for index in 0..<header.count {
         // In range: the product above is the whole rest.
         let offset = start + index * stride
         guard unsafe Int32(bigEndian: binary.unsafeLoadUnaligned(fromByteOffset: offset, as: Int32.self)) == width
-        else {
-            return nil
-        }
-        values.append(
-            make(unsafe Bits(bigEndian: binary.unsafeLoadUnaligned(fromByteOffset: offset + 4, as: Bits.self))))
+        else { return nil }
     }
-    return values
+    // A capacity for these alone would make every append to a long list a copy of it.
+    if values.isEmpty { values.reserveCapacity(header.count) }
+    for index in 0..<header.count {
+        let bits = unsafe binary.unsafeLoadUnaligned(fromByteOffset: start + index * stride + 4, as: Bits.self)
+        values.append(make(Bits(bigEndian: bits)))
+    }
+    return header.count
+}
+
+extension Row {
+    /// Adds a column's numbers to `values`, and returns how many there were. Throws `decoding` for a column that is
+    /// no array of float8 without NULLs; `values` is as it was then.
+    func append(_ column: Int, to values: inout [Double]) throws(StorageError) -> Int {
+        try withBytes(column) { bytes throws(StorageError) in
+            guard let bytes,
+                let count = Storage.append(
+                    bytes, of: .float8, to: &values, { (bits: UInt64) in Double(bitPattern: bits) })
+            else { throw .decoding(column: "#\(column)", reason: "no array of float8 without NULLs") }
+            return count
+        }
+    }
 }
 
 /// Reads an array of values of any size; NULLs go where `Element` has a value for them.

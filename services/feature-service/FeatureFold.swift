@@ -30,28 +30,39 @@ struct FeatureFold {
 
     /// From a saved state, or from the beginning when there is none or when it was made for another schema.
     init(
-        _ stream: EventRepository.Stream, _ saved: ConsumerRepository.Progress?, schema: FeatureSchema,
-        inverter: HestonInverterClient,
-        regimes: RegimeSentimentClient, log: Logger
+        _ stream: EventRepository.Stream, _ saved: ConsumerRepository.Progress?, _ terms: FeatureTerms,
+        schema: FeatureSchema, inverter: HestonInverterClient, regimes: RegimeSentimentClient, log: Logger
     ) throws {
         self.inverter = inverter
         self.regimes = regimes
         self.log = log
-        let configuration = FeatureTerms.configuration(stream)
+        let configuration = terms.configuration(stream)
         if let saved {
             let checkpoint = try FeatureCheckpoint(serializedBytes: saved.state)
-            if checkpoint.schemaVersion == schema.version {
-                engine = try FeatureEngine(configuration, state: checkpoint.engine)
+            if checkpoint.schemaVersion == schema.version,
+                let restored = Self.restored(configuration, checkpoint.engine, log)
+            {
+                engine = restored
                 kept = checkpoint
                 kept.engine = []
                 sequence = UInt64(saved.sequence)
                 return
             }
-            log.notice("the schema has changed: the stream's features are computed from its beginning")
+            log.notice("the features have changed: the stream's are computed from its beginning")
         }
         engine = try FeatureEngine(configuration)
         kept = FeatureCheckpoint(schemaVersion: schema.version)
         sequence = 0
+    }
+
+    /// `nil` for a state of another format: that of an earlier version, or a damaged one.
+    private static func restored(
+        _ configuration: FeatureConfiguration, _ state: [UInt8], _ log: Logger
+    ) -> FeatureEngine? {
+        do throws(FeatureError) { return try FeatureEngine(configuration, state: state) } catch {
+            log.notice("the saved state is not used", metadata: ["reason": "\(error)"])
+            return nil
+        }
     }
 
     /// The fits since the last call.

@@ -20,6 +20,7 @@ struct FeaturePipeline: Sendable {
     let inverter: HestonInverterClient
     let regimes: RegimeSentimentClient
     let consumer: String
+    let terms: FeatureTerms
     let schema: FeatureSchema
     let log: Logger
 
@@ -31,7 +32,8 @@ struct FeaturePipeline: Sendable {
         let saved = try await pool.withConnection { connection in
             try ConsumerRepository.progress(of: consumer, stream: stream.name, on: connection)
         }
-        var fold = try FeatureFold(stream, saved, schema: schema, inverter: inverter, regimes: regimes, log: log)
+        var fold = try FeatureFold(
+            stream, saved, terms, schema: schema, inverter: inverter, regimes: regimes, log: log)
         if saved != nil, fold.sequence == 0 {
             // A saved state never goes back; one that is of no use any more has to go.
             try await pool.withConnection { connection in

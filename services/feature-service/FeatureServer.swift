@@ -50,28 +50,73 @@ struct FeatureServer: FeatureService {
     }
 
     func getFeatures(
-        _ request: GetFeaturesRequest, responses: ResponseWriter<VommaProto.FeatureVector>, context: CallContext
+        _ request: GetFeaturesRequest, responses: ResponseWriter<FeatureBlock>, context: CallContext
     ) async throws {
-        var from = Timestamp(microseconds: request.fromMicroseconds)
-        let to = Timestamp(microseconds: request.toMicroseconds)
+        _ = try await requireStream(request.stream)
+        // Only where there are vectors: a request may name any times.
+        let stored = try await pool.withConnection { [schema] connection in
+            try FeatureRepository.span(
+                stream: request.stream, schema: schema.version, symbol: request.symbol, on: connection)
+        }
+        guard let stored else { return }
+        let from = max(Timestamp(microseconds: request.fromMicroseconds), stored.lowerBound)
+        let to = min(
+            Timestamp(microseconds: request.toMicroseconds),
+            Timestamp(microseconds: stored.upperBound.microseconds + 1))
+        let day = Int(Interval.days(1).microseconds)
+        let days = stride(from: from.microseconds, to: to.microseconds, by: day).map { microseconds in
+            let start = Timestamp(microseconds: microseconds)
+            return start..<min(to, start + .days(1))
+        }
+        // A day at a time: a long span is not held in memory. Two are read while one is sent, for PostgreSQL takes
+        // longer over its arrays than we do.
+        try await withThrowingTaskGroup(of: (Int, FeatureRepository.Block).self) { group in
+            var begun = 0
+            func begin() {
+                guard begun < days.count else { return }
+                let index = begun
+                begun += 1
+                group.addTask { (index, try await read(request, days[index].lowerBound, days[index].upperBound)) }
+            }
+            for _ in 0..<2 { begin() }
+            var early: [Int: FeatureRepository.Block] = [:]
+            for index in days.indices {
+                while early[index] == nil {
+                    guard let (place, block) = try await group.next() else { return }
+                    early[place] = block
+                }
+                begin()
+                if let block = early.removeValue(forKey: index) { try await send(block, of: request, to: responses) }
+            }
+        }
+    }
+
+    private func read(
+        _ request: GetFeaturesRequest, _ from: Timestamp, _ to: Timestamp
+    ) async throws -> FeatureRepository.Block {
+        try await pool.withConnection { [schema] connection in
+            try FeatureRepository.block(
+                stream: request.stream, schema: schema.version, symbol: request.symbol, from: from, to: to,
+                on: connection)
+        }
+    }
+
+    /// In messages of half a megabyte.
+    private func send(
+        _ block: FeatureRepository.Block, of request: GetFeaturesRequest, to responses: ResponseWriter<FeatureBlock>
+    ) async throws {
         let width = schema.count
         let validWidth = (width + 7) / 8
-        while from < to {
-            // A day at a time: a long span is not held in memory.
-            let end = min(to, from + .days(1))
-            let block = try await pool.withConnection { [schema, from] connection in
-                try FeatureRepository.block(
-                    stream: request.stream, schema: schema.version, symbol: request.symbol, from: from, to: end,
-                    on: connection)
-            }
-            for index in 0..<block.count {
-                let row = FeatureRepository.Vector(
-                    symbol: request.symbol, barTime: block.barTimes[index], sequence: block.sequences[index],
-                    close: block.closes[index], values: Array(block.values[index * width..<(index + 1) * width]),
-                    valid: Array(block.valid[index * validWidth..<(index + 1) * validWidth]))
-                try await responses.write(message(row, stream: request.stream))
-            }
-            from = end
+        let rows = max(1, 524_288 / (8 * width))
+        for first in stride(from: 0, to: block.count, by: rows) {
+            let range = first..<min(block.count, first + rows)
+            try await responses.write(
+                FeatureBlock(
+                    stream: request.stream, symbol: request.symbol, schemaVersion: schema.version,
+                    barTimesMicroseconds: block.barTimes[range].map(\.microseconds),
+                    sequences: block.sequences[range].map { UInt64($0) }, closes: Array(block.closes[range]),
+                    values: Array(block.values[range.lowerBound * width..<range.upperBound * width]),
+                    valid: Array(block.valid[range.lowerBound * validWidth..<range.upperBound * validWidth])))
         }
     }
 

@@ -14,6 +14,7 @@ struct FeatureServiceDefinition: ServiceDefinition {
     private let gateway: [Address]
     private let inverter: [Address]
     private let regimes: [Address]
+    private let terms: FeatureTerms
 
     init(settings: inout Settings) {
         gateway = settings.addresses(
@@ -25,12 +26,20 @@ struct FeatureServiceDefinition: ServiceDefinition {
         regimes = settings.addresses(
             "regime.sentiment.service", default: Address(host: "127.0.0.1", port: DefaultPort.regimeSentiment),
             "where regime-sentiment-service is")
+        let names = settings.string("feature.modules", default: Self.standardModules, Self.modulesMeaning)
+        do throws(FeatureError) { terms = FeatureTerms(modules: try FeatureModuleKind.list(names)) } catch {
+            settings.fault("VOMMA_FEATURE_MODULES: \(error)")
+            terms = FeatureTerms(modules: FeatureModuleKind.standard)
+        }
     }
+
+    private static let standardModules = FeatureModuleKind.standard.map(\.rawValue).joined(separator: ",")
+    private static let modulesMeaning = "modules of columns (docs/features.md); the trainer's too"
 
     func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts {
         let pool = try environment.requirePool()
         let log = environment.log
-        let schema = try FeatureTerms.schema()
+        let schema = try terms.schema()
         try await pool.withConnection { try FeatureRepository.putSchema(schema.version, names: schema.names, on: $0) }
         let tails = StreamTails<FeatureRepository.Vector>(consumer: Self.name, pool: pool)
         let stage = StageMetrics(environment.metrics)
@@ -39,7 +48,7 @@ struct FeatureServiceDefinition: ServiceDefinition {
             pool: pool, tails: tails, stage: stage, gateway: MarketGatewayClient(environment.channel(to: gateway)),
             inverter: HestonInverterClient(environment.channel(to: inverter, balancing: .roundRobin)),
             regimes: RegimeSentimentClient(environment.channel(to: regimes, balancing: .roundRobin)),
-            consumer: Self.name, schema: schema, log: log)
+            consumer: Self.name, terms: terms, schema: schema, log: log)
         let supervisor = StreamSupervisor(
             log: log, stage: stage,
             streams: { try await pool.withConnection { try EventRepository.streams(.active, on: $0) } },

@@ -74,7 +74,8 @@ struct BacktestJob {
         try context.proceed(0.05, "reading features")
         let history = try await FeatureHistory(
             stream: specification.stream, exchange: specification.exchange, symbol: specification.symbol,
-            from: specification.from, to: specification.to, before: window - 1, pool: context.pool)
+            from: specification.from, to: specification.to, before: window - 1,
+            modules: context.featureModules, pool: context.pool)
         try model.require(history.schema)
         let rules = try await InstrumentRules.stored(
             exchange: history.stream.exchange, symbol: specification.symbol, pool: context.pool)

@@ -17,9 +17,12 @@ struct FeatureHistory: Sendable {
     /// As far before the first bar that is asked for, its window is looked for at first.
     private static let lead = Interval.days(1)
 
-    /// The features are those that this build computes: a stream whose features are of another schema has none.
-    static func schema() throws -> FeatureSchema {
-        try FeatureEngine(FeatureConfiguration(traded: [Instrument("BTCUSDT", options: "BTC")])).schema
+    /// The features are those that this build computes of these modules: a stream whose features are of another schema
+    /// has none.
+    static func schema(_ modules: [FeatureModuleKind] = FeatureModuleKind.standard) throws -> FeatureSchema {
+        var configuration = FeatureConfiguration(traded: [Instrument("BTCUSDT", options: "BTC")])
+        configuration.modules = modules
+        return try FeatureEngine(configuration).schema
     }
 
     /// Reads what closed in `from ..< to`, and the `before` rows in front of it as far as there are any.
@@ -28,9 +31,9 @@ struct FeatureHistory: Sendable {
     /// the same closes and prices.
     init(
         stream name: String, exchange: String?, symbol: String, from: Timestamp, to: Timestamp, before: Int = 0,
-        pool: ConnectionPool
+        modules: [FeatureModuleKind] = FeatureModuleKind.standard, pool: ConnectionPool
     ) async throws {
-        let schema = try Self.schema()
+        let schema = try Self.schema(modules)
         let (found, isStored) = try await pool.withConnection { connection in
             (
                 try EventRepository.stream(name, on: connection),

@@ -1,3 +1,4 @@
+internal import Features
 internal import Logging
 internal import Storage
 internal import Synchronization
@@ -8,6 +9,8 @@ final class JobContext: Sendable {
     let lease: JobRepository.Lease
     let pool: ConnectionPool
     let log: Logger
+    /// Whose columns policies are trained on.
+    let featureModules: [FeatureModuleKind]
     private let checkpointInterval: Duration
 
     private struct State {
@@ -19,8 +22,12 @@ final class JobContext: Sendable {
     }
     private let state: Mutex<State>
 
-    init(_ lease: JobRepository.Lease, pool: ConnectionPool, checkpointInterval: Duration, log: Logger) {
+    init(
+        _ lease: JobRepository.Lease, pool: ConnectionPool, checkpointInterval: Duration,
+        featureModules: [FeatureModuleKind], log: Logger
+    ) {
         self.lease = lease
+        self.featureModules = featureModules
         self.pool = pool
         self.checkpointInterval = checkpointInterval
         self.log = log

@@ -1,3 +1,4 @@
+internal import Features
 internal import Kernels
 internal import Logging
 internal import MarketData
@@ -18,6 +19,8 @@ struct JobWorker: Service {
         var leaseDuration: Interval = .seconds(10)
         /// Work between two checkpoints. Default 5 s.
         var checkpointInterval: Duration = .seconds(5)
+        /// Whose columns policies are trained on: feature-service's too.
+        var featureModules = FeatureModuleKind.standard
 
         init(owner: String) { self.owner = owner }
 
@@ -132,7 +135,9 @@ struct JobWorker: Service {
                 "kind": "\(lease.job.kind)", "key": "\(lease.job.key)", "attempt": "\(lease.job.attempt)",
                 "resumed": "\(lease.checkpoint != nil)",
             ])
-        let context = JobContext(lease, pool: pool, checkpointInterval: configuration.checkpointInterval, log: log)
+        let context = JobContext(
+            lease, pool: pool, checkpointInterval: configuration.checkpointInterval,
+            featureModules: configuration.featureModules, log: log)
         shutdown.set(context)
         defer { shutdown.set(nil) }
         await withDiscardingTaskGroup { group in

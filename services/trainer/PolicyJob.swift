@@ -22,7 +22,7 @@ struct PolicyJob {
 
     func run() async throws {
         try context.proceed(0, "reading features")
-        let data = try await TrainingData(specification, context.pool)
+        let data = try await TrainingData(specification, context)
         try context.proceed(0, "preparing")
         var training = try begin(data)
         var last: PPOMetrics?
@@ -144,10 +144,11 @@ private struct TrainingData {
     /// Travels with the policy.
     let metadata: [String: String]
 
-    init(_ specification: PolicySpecification, _ pool: ConnectionPool) async throws {
+    init(_ specification: PolicySpecification, _ context: JobContext) async throws {
+        let pool = context.pool
         let history = try await FeatureHistory(
             stream: specification.stream, exchange: specification.exchange, symbol: specification.symbol,
-            from: specification.trainFrom, to: specification.validateTo, pool: pool)
+            from: specification.trainFrom, to: specification.validateTo, modules: context.featureModules, pool: pool)
         let validateFrom = specification.trainTo + specification.embargo
         training = history.rows(from: specification.trainFrom, to: specification.trainTo)
         validation = history.rows(from: validateFrom, to: specification.validateTo)

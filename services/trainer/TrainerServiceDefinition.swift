@@ -1,3 +1,4 @@
+internal import Features
 internal import Kernels
 internal import MarketData
 internal import RPC
@@ -24,6 +25,12 @@ struct TrainerServiceDefinition: ServiceDefinition {
             "checkpoint.seconds", default: 5, in: 1...3600, "seconds of work between two checkpoints of a job")
         worker.leaseDuration = .seconds(Int64(lease))
         worker.checkpointInterval = .seconds(checkpoint)
+        let standard = FeatureModuleKind.standard.map(\.rawValue).joined(separator: ",")
+        let names = settings.string(
+            "feature.modules", default: standard, "modules of columns (docs/features.md); feature-service's too")
+        do throws(FeatureError) { worker.featureModules = try FeatureModuleKind.list(names) } catch {
+            settings.fault("VOMMA_FEATURE_MODULES: \(error)")
+        }
         self.worker = worker
     }
 

@@ -60,15 +60,19 @@ struct ColumnFile {
         }
     }
 
-    /// Adds a vector as the service sends it.
-    mutating func append(_ vector: VommaProto.FeatureVector) throws {
-        guard vector.values.count == names.count, vector.valid.count == (names.count + 7) / 8 else {
-            throw ValidationError("a vector of \(vector.values.count) values, the schema has \(names.count)")
+    /// Adds vectors as the service sends them.
+    mutating func append(_ block: FeatureBlock) throws {
+        let rows = block.barTimesMicroseconds.count
+        let width = (names.count + 7) / 8
+        guard block.values.count == rows * names.count, block.valid.count == rows * width else {
+            throw ValidationError("\(rows) vectors of \(block.values.count) values; the schema has \(names.count)")
         }
-        times.append(Timestamp(microseconds: vector.barTimeMicroseconds))
-        for index in names.indices {
-            let isThere = vector.valid[index >> 3] >> UInt8(index & 7) & 1 == 1
-            values.append(isThere ? vector.values[index] : .nan)
+        times += block.barTimesMicroseconds.map { Timestamp(microseconds: $0) }
+        for row in 0..<rows {
+            for index in names.indices {
+                let isThere = block.valid[row * width + (index >> 3)] >> UInt8(index & 7) & 1 == 1
+                values.append(isThere ? block.values[row * names.count + index] : .nan)
+            }
         }
     }
 

@@ -28,12 +28,9 @@ struct FeatureSource: ParsableArguments {
     var symbolName: String { symbol ?? stem.first.map(String.init) ?? "SYMBOL" }
 
     func configuration() throws -> FeatureConfiguration {
-        let kinds = try modules.split(separator: ",").map { name in
-            guard let kind = FeatureModuleKind(rawValue: name.trimmingCharacters(in: .whitespaces)) else {
-                let known = FeatureModuleKind.allCases.map(\.rawValue).joined(separator: ", ")
-                throw ValidationError("no module \(name); there are \(known)")
-            }
-            return kind
+        let kinds: [FeatureModuleKind]
+        do throws(FeatureError) { kinds = try FeatureModuleKind.list(modules) } catch {
+            throw ValidationError("--modules: \(error)")
         }
         let instrument = Instrument(symbolName)
         var configuration = FeatureConfiguration(traded: [instrument], reference: instrument)

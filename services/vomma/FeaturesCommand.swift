@@ -133,12 +133,10 @@ struct FeaturesCommand: AsyncParsableCommand {
                 let request = GetFeaturesRequest(
                     stream: stream, symbol: symbol, fromMicroseconds: first.microseconds,
                     toMicroseconds: last.microseconds)
-                for try await vector in client.getFeatures(request) {
-                    try columns.append(vector)
-                    if columns.count & 1023 == 0 {
-                        let time = Timestamp(microseconds: vector.barTimeMicroseconds)
-                        terminal.update((time - first).seconds / (last - first).seconds, "\(time)")
-                    }
+                for try await block in client.getFeatures(request) {
+                    try columns.append(block)
+                    let time = Timestamp(microseconds: block.barTimesMicroseconds.last ?? first.microseconds)
+                    terminal.update((time - first).seconds / (last - first).seconds, "\(time)")
                 }
                 terminal.finish("\(columns.count) vectors, schema \(schema.schemaVersion)")
                 guard columns.count > 0 else {

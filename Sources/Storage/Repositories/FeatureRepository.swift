@@ -123,9 +123,24 @@ public enum FeatureRepository {
             values: try row.get(4), valid: try row.get(5), publishedAt: try row.get(6))
     }
 
+    /// The bars of a symbol's first and last vector; `nil` without one.
+    public static func span(
+        stream: String, schema: String, symbol: String, on connection: isolated Connection
+    ) throws(StorageError) -> ClosedRange<Timestamp>? {
+        let bounds = try connection.queryOne(
+            """
+            SELECT min(bar_time), max(bar_time) FROM features
+            WHERE stream = $1 AND symbol = $2 AND schema_version = $3
+            """, [stream, symbol, schema]
+        ) { (row) throws(StorageError) in
+            (try row.get(0, as: Timestamp?.self), try row.get(1, as: Timestamp?.self))
+        }
+        guard let first = bounds.0, let last = bounds.1 else { return nil }
+        return first...last
+    }
+
     /// The vectors of one symbol whose bars closed in `from ..< to`, as one contiguous block. Throws `decoding` for a
-    /// row
-    /// whose length is not the schema's.
+    /// row whose length is not the schema's.
     public static func block(
         stream: String, schema: String, symbol: String, from: Timestamp, to: Timestamp,
         on connection: isolated Connection
@@ -141,15 +156,14 @@ public enum FeatureRepository {
         block.values.reserveCapacity(rows.rowCount * block.width)
         for index in 0..<rows.rowCount {
             let row = Row(result: rows, index: index)
-            let values = try row.get(3, as: [Double].self)
+            let count = try row.append(3, to: &block.values)
             let valid = try row.get(4, as: [UInt8].self)
-            guard values.count == block.width, valid.count == (block.width + 7) / 8 else {
-                throw .decoding(column: "values", reason: "\(values.count) features, the schema has \(block.width)")
+            guard count == block.width, valid.count == (block.width + 7) / 8 else {
+                throw .decoding(column: "values", reason: "\(count) features, the schema has \(block.width)")
             }
             block.barTimes.append(try row.get(0))
             block.sequences.append(try row.get(1))
             block.closes.append(try row.get(2))
-            block.values.append(contentsOf: values)
             block.valid.append(contentsOf: valid)
         }
         return block

@@ -16,9 +16,9 @@ public protocol FeatureService: RPCService {
     func compute(
         _ request: ComputeRequest, responses: ResponseWriter<ComputeProgress>, context: CallContext
     ) async throws
-    /// Stored vectors of a span, in time order.
+    /// Stored vectors of a span, in time order, many in a message.
     func getFeatures(
-        _ request: GetFeaturesRequest, responses: ResponseWriter<FeatureVector>, context: CallContext
+        _ request: GetFeaturesRequest, responses: ResponseWriter<FeatureBlock>, context: CallContext
     ) async throws
     /// Vectors from a sequence on: stored ones first, then as they come.
     func streamFeatures(
@@ -46,7 +46,7 @@ extension FeatureService {
                 try await compute(request, responses: responses, context: context)
             },
             .serverStreaming("/vomma.v1.FeatureService/GetFeatures") {
-                (request: GetFeaturesRequest, responses: ResponseWriter<FeatureVector>, context) in
+                (request: GetFeaturesRequest, responses: ResponseWriter<FeatureBlock>, context) in
                 try await getFeatures(request, responses: responses, context: context)
             },
             .serverStreaming("/vomma.v1.FeatureService/StreamFeatures") {
@@ -76,7 +76,7 @@ extension FeatureService {
 
     /// Answers UNIMPLEMENTED.
     public func getFeatures(
-        _ request: GetFeaturesRequest, responses: ResponseWriter<FeatureVector>, context: CallContext
+        _ request: GetFeaturesRequest, responses: ResponseWriter<FeatureBlock>, context: CallContext
     ) async throws {
         throw RPCStatus(.unimplemented, "/vomma.v1.FeatureService/GetFeatures is not implemented")
     }
@@ -118,10 +118,10 @@ public struct FeatureClient: Sendable {
         channel.serverStreaming("/vomma.v1.FeatureService/Compute", request, options: options)
     }
 
-    /// Stored vectors of a span, in time order.
+    /// Stored vectors of a span, in time order, many in a message.
     public func getFeatures(
         _ request: GetFeaturesRequest, options: CallOptions = CallOptions()
-    ) -> ResponseStream<FeatureVector> {
+    ) -> ResponseStream<FeatureBlock> {
         channel.serverStreaming("/vomma.v1.FeatureService/GetFeatures", request, options: options)
     }
 
@@ -427,7 +427,7 @@ extension FeatureVector: @unsafe WireMessage {
     }
 }
 
-/// `vomma.v1.GetFeaturesRequest`.
+/// The vectors whose bars closed in from ≤ t < to.
 public struct GetFeaturesRequest: ProtoMessage {
     public static let protoName = "vomma.v1.GetFeaturesRequest"
     /// Field `stream`.
@@ -481,6 +481,92 @@ extension GetFeaturesRequest: @unsafe WireMessage {
         unsafe wire.pointee.symbol_2 = arena.string(self.symbol)
         unsafe wire.pointee.from_microseconds_3 = self.fromMicroseconds
         unsafe wire.pointee.to_microseconds_4 = self.toMicroseconds
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// Vectors of one symbol in time order, as arrays: about a megabyte at most.
+public struct FeatureBlock: ProtoMessage {
+    public static let protoName = "vomma.v1.FeatureBlock"
+    /// Field `stream`.
+    public var stream: String = ""
+    /// Field `symbol`.
+    public var symbol: String = ""
+    /// Field `schema_version`.
+    public var schemaVersion: String = ""
+    /// The bars' closes, one a row.
+    public var barTimesMicroseconds: [Int64] = []
+    /// The market events that completed them.
+    public var sequences: [UInt64] = []
+    /// The bars' closing prices.
+    public var closes: [Double] = []
+    /// [rows × names of the schema], row-major; read only where valid.
+    public var values: [Double] = []
+    /// One bit a feature, least significant bit of the first byte first, ⌈names/8⌉ bytes a row; 0: missing.
+    public var valid: [UInt8] = []
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        stream: String = "",
+        symbol: String = "",
+        schemaVersion: String = "",
+        barTimesMicroseconds: [Int64] = [],
+        sequences: [UInt64] = [],
+        closes: [Double] = [],
+        values: [Double] = [],
+        valid: [UInt8] = []
+    ) {
+        self.stream = stream
+        self.symbol = symbol
+        self.schemaVersion = schemaVersion
+        self.barTimesMicroseconds = barTimesMicroseconds
+        self.sequences = sequences
+        self.closes = closes
+        self.values = values
+        self.valid = valid
+    }
+}
+
+extension FeatureBlock: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__FeatureBlock>) {
+        unsafe vomma__v1__feature_block__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__FeatureBlock>) throws(MessageError) {
+        self.stream = try unsafe Wire.string(wire.pointee.stream_1, Self.protoName, "stream")
+        self.symbol = try unsafe Wire.string(wire.pointee.symbol_2, Self.protoName, "symbol")
+        self.schemaVersion = try unsafe Wire.string(wire.pointee.schema_version_3, Self.protoName, "schema_version")
+        self.barTimesMicroseconds = unsafe Wire.numbers(wire.pointee.n_bar_times_microseconds_4, wire.pointee.bar_times_microseconds_4)
+        self.sequences = unsafe Wire.numbers(wire.pointee.n_sequences_5, wire.pointee.sequences_5)
+        self.closes = unsafe Wire.numbers(wire.pointee.n_closes_6, wire.pointee.closes_6)
+        self.values = unsafe Wire.numbers(wire.pointee.n_values_7, wire.pointee.values_7)
+        self.valid = unsafe Wire.bytes(wire.pointee.valid_8)
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__FeatureBlock>, _ arena: inout Arena) {
+        unsafe wire.pointee.stream_1 = arena.string(self.stream)
+        unsafe wire.pointee.symbol_2 = arena.string(self.symbol)
+        unsafe wire.pointee.schema_version_3 = arena.string(self.schemaVersion)
+        unsafe wire.pointee.n_bar_times_microseconds_4 = self.barTimesMicroseconds.count
+        unsafe wire.pointee.bar_times_microseconds_4 = arena.numbers(self.barTimesMicroseconds)
+        unsafe wire.pointee.n_sequences_5 = self.sequences.count
+        unsafe wire.pointee.sequences_5 = arena.numbers(self.sequences)
+        unsafe wire.pointee.n_closes_6 = self.closes.count
+        unsafe wire.pointee.closes_6 = arena.numbers(self.closes)
+        unsafe wire.pointee.n_values_7 = self.values.count
+        unsafe wire.pointee.values_7 = arena.numbers(self.values)
+        unsafe wire.pointee.valid_8 = arena.bytes(self.valid)
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -715,6 +801,7 @@ extension FileDescriptors {
             vomma.v1.ComputeProgress
             vomma.v1.FeatureVector
             vomma.v1.GetFeaturesRequest
+            vomma.v1.FeatureBlock
             vomma.v1.StreamFeaturesRequest
             vomma.v1.StreamStatesRequest
             vomma.v1.State
@@ -735,18 +822,21 @@ extension FileDescriptors {
             ZXJzaW9uGAUgASgJEg4KBnZhbHVlcxgGIAMoARINCgV2YWxpZBgHIAEoDBINCgVjbG9zZRgIIAEoARIhChlwdWJsaXNoZWRf
             YXRfbWljcm9zZWNvbmRzGAkgASgDEh4KFnN0b3JlZF9hdF9taWNyb3NlY29uZHMYCiABKAMiaAoSR2V0RmVhdHVyZXNSZXF1
             ZXN0Eg4KBnN0cmVhbRgBIAEoCRIOCgZzeW1ib2wYAiABKAkSGQoRZnJvbV9taWNyb3NlY29uZHMYAyABKAMSFwoPdG9fbWlj
-            cm9zZWNvbmRzGAQgASgDIj4KFVN0cmVhbUZlYXR1cmVzUmVxdWVzdBIOCgZzdHJlYW0YASABKAkSFQoNZnJvbV9zZXF1ZW5j
-            ZRgCIAEoBCJrChNTdHJlYW1TdGF0ZXNSZXF1ZXN0Eg4KBnN0cmVhbRgBIAEoCRIVCg1mcm9tX3NlcXVlbmNlGAIgASgEEhUK
-            DW5vcm1hbGlzZXJfaWQYAyABKAkSFgoOc2NoZW1hX3ZlcnNpb24YBCABKAkilQIKBVN0YXRlEg4KBnN0cmVhbRgBIAEoCRIO
-            CgZzeW1ib2wYAiABKAkSHQoVYmFyX3RpbWVfbWljcm9zZWNvbmRzGAMgASgDEhAKCHNlcXVlbmNlGAQgASgEEhYKDnNjaGVt
-            YV92ZXJzaW9uGAUgASgJEhUKDW5vcm1hbGlzZXJfaWQYBiABKAkSDgoGd2luZG93GAcgASgFEg4KBnZhbHVlcxgIIAMoAhIM
-            CgRtYXNrGAkgASgMEg4KBmZpbGxlZBgKIAEoBRINCgVjbG9zZRgLIAEoARIhChlwdWJsaXNoZWRfYXRfbWljcm9zZWNvbmRz
-            GAwgASgDEhwKFHNlbnRfYXRfbWljcm9zZWNvbmRzGA0gASgDMv8CCg5GZWF0dXJlU2VydmljZRJTCg5EZXNjcmliZVNjaGVt
-            YRIfLnZvbW1hLnYxLkRlc2NyaWJlU2NoZW1hUmVxdWVzdBogLnZvbW1hLnYxLkRlc2NyaWJlU2NoZW1hUmVzcG9uc2USQAoH
-            Q29tcHV0ZRIYLnZvbW1hLnYxLkNvbXB1dGVSZXF1ZXN0Ghkudm9tbWEudjEuQ29tcHV0ZVByb2dyZXNzMAESRgoLR2V0RmVh
-            dHVyZXMSHC52b21tYS52MS5HZXRGZWF0dXJlc1JlcXVlc3QaFy52b21tYS52MS5GZWF0dXJlVmVjdG9yMAESTAoOU3RyZWFt
-            RmVhdHVyZXMSHy52b21tYS52MS5TdHJlYW1GZWF0dXJlc1JlcXVlc3QaFy52b21tYS52MS5GZWF0dXJlVmVjdG9yMAESQAoM
-            U3RyZWFtU3RhdGVzEh0udm9tbWEudjEuU3RyZWFtU3RhdGVzUmVxdWVzdBoPLnZvbW1hLnYxLlN0YXRlMAFiBnByb3RvMw==
+            cm9zZWNvbmRzGAQgASgDIqgBCgxGZWF0dXJlQmxvY2sSDgoGc3RyZWFtGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIWCg5zY2hl
+            bWFfdmVyc2lvbhgDIAEoCRIeChZiYXJfdGltZXNfbWljcm9zZWNvbmRzGAQgAygQEhEKCXNlcXVlbmNlcxgFIAMoBhIOCgZj
+            bG9zZXMYBiADKAESDgoGdmFsdWVzGAcgAygBEg0KBXZhbGlkGAggASgMIj4KFVN0cmVhbUZlYXR1cmVzUmVxdWVzdBIOCgZz
+            dHJlYW0YASABKAkSFQoNZnJvbV9zZXF1ZW5jZRgCIAEoBCJrChNTdHJlYW1TdGF0ZXNSZXF1ZXN0Eg4KBnN0cmVhbRgBIAEo
+            CRIVCg1mcm9tX3NlcXVlbmNlGAIgASgEEhUKDW5vcm1hbGlzZXJfaWQYAyABKAkSFgoOc2NoZW1hX3ZlcnNpb24YBCABKAki
+            lQIKBVN0YXRlEg4KBnN0cmVhbRgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHQoVYmFyX3RpbWVfbWljcm9zZWNvbmRzGAMgASgD
+            EhAKCHNlcXVlbmNlGAQgASgEEhYKDnNjaGVtYV92ZXJzaW9uGAUgASgJEhUKDW5vcm1hbGlzZXJfaWQYBiABKAkSDgoGd2lu
+            ZG93GAcgASgFEg4KBnZhbHVlcxgIIAMoAhIMCgRtYXNrGAkgASgMEg4KBmZpbGxlZBgKIAEoBRINCgVjbG9zZRgLIAEoARIh
+            ChlwdWJsaXNoZWRfYXRfbWljcm9zZWNvbmRzGAwgASgDEhwKFHNlbnRfYXRfbWljcm9zZWNvbmRzGA0gASgDMv4CCg5GZWF0
+            dXJlU2VydmljZRJTCg5EZXNjcmliZVNjaGVtYRIfLnZvbW1hLnYxLkRlc2NyaWJlU2NoZW1hUmVxdWVzdBogLnZvbW1hLnYx
+            LkRlc2NyaWJlU2NoZW1hUmVzcG9uc2USQAoHQ29tcHV0ZRIYLnZvbW1hLnYxLkNvbXB1dGVSZXF1ZXN0Ghkudm9tbWEudjEu
+            Q29tcHV0ZVByb2dyZXNzMAESRQoLR2V0RmVhdHVyZXMSHC52b21tYS52MS5HZXRGZWF0dXJlc1JlcXVlc3QaFi52b21tYS52
+            MS5GZWF0dXJlQmxvY2swARJMCg5TdHJlYW1GZWF0dXJlcxIfLnZvbW1hLnYxLlN0cmVhbUZlYXR1cmVzUmVxdWVzdBoXLnZv
+            bW1hLnYxLkZlYXR1cmVWZWN0b3IwARJACgxTdHJlYW1TdGF0ZXMSHS52b21tYS52MS5TdHJlYW1TdGF0ZXNSZXF1ZXN0Gg8u
+            dm9tbWEudjEuU3RhdGUwAWIGcHJvdG8z
             """
     )
 }

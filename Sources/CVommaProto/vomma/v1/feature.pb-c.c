@@ -43,6 +43,12 @@ void   vomma__v1__get_features_request__init
   static const Vomma__V1__GetFeaturesRequest init_value = VOMMA__V1__GET_FEATURES_REQUEST__INIT;
   *message = init_value;
 }
+void   vomma__v1__feature_block__init
+                     (Vomma__V1__FeatureBlock         *message)
+{
+  static const Vomma__V1__FeatureBlock init_value = VOMMA__V1__FEATURE_BLOCK__INIT;
+  *message = init_value;
+}
 void   vomma__v1__stream_features_request__init
                      (Vomma__V1__StreamFeaturesRequest         *message)
 {
@@ -514,6 +520,135 @@ const ProtobufCMessageDescriptor vomma__v1__get_features_request__descriptor =
   vomma__v1__get_features_request__field_indices_by_name,
   1,  vomma__v1__get_features_request__number_ranges,
   (ProtobufCMessageInit) vomma__v1__get_features_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__feature_block__field_descriptors[8] =
+{
+  {
+    "stream_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__FeatureBlock, stream_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "symbol_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__FeatureBlock, symbol_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "schema_version_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__FeatureBlock, schema_version_3),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bar_times_microseconds_4",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_SFIXED64,
+    offsetof(Vomma__V1__FeatureBlock, n_bar_times_microseconds_4),
+    offsetof(Vomma__V1__FeatureBlock, bar_times_microseconds_4),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sequences_5",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__FeatureBlock, n_sequences_5),
+    offsetof(Vomma__V1__FeatureBlock, sequences_5),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "closes_6",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__FeatureBlock, n_closes_6),
+    offsetof(Vomma__V1__FeatureBlock, closes_6),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "values_7",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__FeatureBlock, n_values_7),
+    offsetof(Vomma__V1__FeatureBlock, values_7),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "valid_8",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__FeatureBlock, valid_8),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__feature_block__field_indices_by_name[] = {
+  3,   /* field[3] = bar_times_microseconds_4 */
+  5,   /* field[5] = closes_6 */
+  2,   /* field[2] = schema_version_3 */
+  4,   /* field[4] = sequences_5 */
+  0,   /* field[0] = stream_1 */
+  1,   /* field[1] = symbol_2 */
+  7,   /* field[7] = valid_8 */
+  6,   /* field[6] = values_7 */
+};
+static const ProtobufCIntRange vomma__v1__feature_block__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor vomma__v1__feature_block__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.FeatureBlock",
+  "FeatureBlock",
+  "Vomma__V1__FeatureBlock",
+  "vomma.v1",
+  sizeof(Vomma__V1__FeatureBlock),
+  8,
+  vomma__v1__feature_block__field_descriptors,
+  vomma__v1__feature_block__field_indices_by_name,
+  1,  vomma__v1__feature_block__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__feature_block__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor vomma__v1__stream_features_request__field_descriptors[2] =

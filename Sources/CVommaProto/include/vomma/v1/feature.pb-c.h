@@ -21,6 +21,7 @@ typedef struct Vomma__V1__ComputeRequest Vomma__V1__ComputeRequest;
 typedef struct Vomma__V1__ComputeProgress Vomma__V1__ComputeProgress;
 typedef struct Vomma__V1__FeatureVector Vomma__V1__FeatureVector;
 typedef struct Vomma__V1__GetFeaturesRequest Vomma__V1__GetFeaturesRequest;
+typedef struct Vomma__V1__FeatureBlock Vomma__V1__FeatureBlock;
 typedef struct Vomma__V1__StreamFeaturesRequest Vomma__V1__StreamFeaturesRequest;
 typedef struct Vomma__V1__StreamStatesRequest Vomma__V1__StreamStatesRequest;
 typedef struct Vomma__V1__State Vomma__V1__State;
@@ -111,6 +112,27 @@ struct  Vomma__V1__GetFeaturesRequest
     , {0,NULL}, {0,NULL}, 0, 0 }
 
 
+struct  Vomma__V1__FeatureBlock
+{
+  ProtobufCMessage base;
+  ProtobufCBinaryData stream_1;
+  ProtobufCBinaryData symbol_2;
+  ProtobufCBinaryData schema_version_3;
+  size_t n_bar_times_microseconds_4;
+  int64_t *bar_times_microseconds_4;
+  size_t n_sequences_5;
+  uint64_t *sequences_5;
+  size_t n_closes_6;
+  uint64_t *closes_6;
+  size_t n_values_7;
+  uint64_t *values_7;
+  ProtobufCBinaryData valid_8;
+};
+#define VOMMA__V1__FEATURE_BLOCK__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__feature_block__descriptor) \
+    , {0,NULL}, {0,NULL}, {0,NULL}, 0,NULL, 0,NULL, 0,NULL, 0,NULL, {0,NULL} }
+
+
 struct  Vomma__V1__StreamFeaturesRequest
 {
   ProtobufCMessage base;
@@ -176,6 +198,9 @@ void   vomma__v1__feature_vector__init
 /* Vomma__V1__GetFeaturesRequest methods */
 void   vomma__v1__get_features_request__init
                      (Vomma__V1__GetFeaturesRequest         *message);
+/* Vomma__V1__FeatureBlock methods */
+void   vomma__v1__feature_block__init
+                     (Vomma__V1__FeatureBlock         *message);
 /* Vomma__V1__StreamFeaturesRequest methods */
 void   vomma__v1__stream_features_request__init
                      (Vomma__V1__StreamFeaturesRequest         *message);
@@ -205,6 +230,9 @@ typedef void (*Vomma__V1__FeatureVector_Closure)
 typedef void (*Vomma__V1__GetFeaturesRequest_Closure)
                  (const Vomma__V1__GetFeaturesRequest *message,
                   void *closure_data);
+typedef void (*Vomma__V1__FeatureBlock_Closure)
+                 (const Vomma__V1__FeatureBlock *message,
+                  void *closure_data);
 typedef void (*Vomma__V1__StreamFeaturesRequest_Closure)
                  (const Vomma__V1__StreamFeaturesRequest *message,
                   void *closure_data);
@@ -226,6 +254,7 @@ extern const ProtobufCMessageDescriptor vomma__v1__compute_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__compute_progress__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__feature_vector__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__get_features_request__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__feature_block__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__stream_features_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__stream_states_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__state__descriptor;
