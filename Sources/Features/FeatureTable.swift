@@ -23,6 +23,41 @@ public struct FeatureTable: Sendable {
         absences.reserveCapacity(rows * schema.count)
     }
 
+    /// Rows that were stored: `values` [rows × D], `validity` one bit a column, least significant bit of the first byte
+    /// first, ⌈D/8⌉ bytes a row; columns without a value get the reason `unrecorded`.
+    ///
+    /// Throws `wrongCount` where the lists do not fit each other, and `invalidInput` for a valid value that is not
+    /// finite.
+    public init(
+        _ schema: FeatureSchema, symbol: String, barTimes: [Timestamp], closes: [Double], values: [Double],
+        validity: [UInt8]
+    ) throws(FeatureError) {
+        let (width, bytes) = (schema.count, (schema.count + 7) / 8)
+        guard values.count == barTimes.count * width else {
+            throw .wrongCount(expected: barTimes.count * width, found: values.count)
+        }
+        guard validity.count == barTimes.count * bytes else {
+            throw .wrongCount(expected: barTimes.count * bytes, found: validity.count)
+        }
+        guard closes.count == barTimes.count else { throw .wrongCount(expected: barTimes.count, found: closes.count) }
+        self.init(schema, symbol: symbol)
+        (self.barTimes, self.closes, self.values) = (barTimes, closes, values)
+        absences = [Absence?](repeating: nil, count: values.count)
+        for row in barTimes.indices {
+            for column in 0..<width {
+                let place = row * width + column
+                if validity[row * bytes + (column >> 3)] >> UInt8(column & 7) & 1 == 0 {
+                    self.values[place] = .nan
+                    absences[place] = .unrecorded
+                } else if !values[place].isFinite {
+                    throw .invalidInput(
+                        symbol: symbol, eventTime: barTimes[row],
+                        reason: "\(schema.names[column]) is marked valid but not finite")
+                }
+            }
+        }
+    }
+
     public var count: Int { barTimes.count }
 
     /// Takes all rows out, and keeps the memory for the next ones.

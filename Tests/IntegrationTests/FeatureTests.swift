@@ -26,7 +26,12 @@ extension Integration {
             for try await vector in fleet.features.streamFeatures(request, options: Fleet.patient) {
                 if vector.symbol == Market.symbol { streamed.append(vector) }
             }
-            #expect(streamed.count == 8 * 60)
+            // Bars that closed before the eighth hour was over.
+            #expect(streamed.count == 8 * 60 - 1)
+            #expect(schema.columns.map(\.name) == schema.names)
+            let strength = try #require(schema.columns.first { $0.name == "generic.rsi_14" })
+            #expect(strength.warmUp == 14 && strength.lowerBound == -1 && strength.upperBound == 1)
+            #expect(strength.formula.contains("TA-Lib RSI(14)") && !strength.isLevel)
 
             let blocks = try await Self.blocks(fleet, from: .min, to: .max)
             var row = 0

@@ -19,7 +19,13 @@ struct FeatureServer: FeatureService {
         _ request: DescribeSchemaRequest, context: CallContext
     ) async throws -> DescribeSchemaResponse {
         DescribeSchemaResponse(
-            schemaVersion: schema.version, names: schema.names, window: Int32(StateBuffer.defaultWindow))
+            schemaVersion: schema.version, names: schema.names, window: Int32(StateBuffer.defaultWindow),
+            columns: schema.definitions.map { column in
+                FeatureColumn(
+                    name: column.name, formula: column.formula, unit: column.unit, warmUp: Int32(column.warmUp),
+                    lowerBound: column.bounds?.lowerBound, upperBound: column.bounds?.upperBound,
+                    isLevel: column.isLevel)
+            })
     }
 
     func compute(

@@ -6,10 +6,10 @@ internal import Reports
 struct FeatureQualityReport {
     let quality: FeatureQuality
     let symbol: String
-    /// Columns whose past changes with the future.
-    let lookingAhead: [String]
+    /// Columns whose past changes with the future; `nil` where that was not looked at.
+    let lookingAhead: [String]?
 
-    init(_ quality: FeatureQuality, symbol: String, lookingAhead: [String]) {
+    init(_ quality: FeatureQuality, symbol: String, lookingAhead: [String]?) {
         self.quality = quality
         self.symbol = symbol
         self.lookingAhead = lookingAhead
@@ -19,10 +19,15 @@ struct FeatureQualityReport {
         let outside = quality.columns.filter { $0.outOfBounds > 0 }
         let silent = quality.columns.filter { $0.count == 0 }
         var verdict = "\(quality.columns.count) columns of \(quality.rows) bars; "
-        verdict += lookingAhead.isEmpty ? "none looks ahead" : "\(lookingAhead.count) look ahead"
+        let ahead = lookingAhead ?? []
+        if lookingAhead == nil {
+            verdict += "as stored"
+        } else {
+            verdict += ahead.isEmpty ? "none looks ahead" : "\(ahead.count) look ahead"
+        }
         verdict += outside.isEmpty ? ", all within their bounds." : ", \(outside.count) leave their bounds."
         var warnings: [Report.Block] = []
-        if !lookingAhead.isEmpty { warnings.append(.warning("look ahead: " + lookingAhead.joined(separator: ", "))) }
+        if !ahead.isEmpty { warnings.append(.warning("look ahead: " + ahead.joined(separator: ", "))) }
         for column in outside {
             warnings.append(
                 .warning("\(column.definition.name): \(column.outOfBounds) values outside its bounds"))

@@ -6,7 +6,7 @@ internal import MarketData
 /// Where bars come from, and which columns are wanted of them.
 struct FeatureSource: ParsableArguments {
     @Argument(help: "A CSV file of candles, plain or gzip: open_time_ms, open, high, low, close, volume.")
-    var file: String
+    var file: String?
     @Option(help: "The symbol; otherwise what the file's name begins with.")
     var symbol: String?
     @Option(help: "The candles' length: 1m, 15m, 1h; otherwise what the file's name says, or 1m.")
@@ -21,7 +21,7 @@ struct FeatureSource: ParsableArguments {
     var to: String?
 
     private var stem: [Substring] {
-        let name = (file as NSString).lastPathComponent
+        let name = ((file ?? "") as NSString).lastPathComponent
         return name.prefix { $0 != "." }.split(separator: "_")
     }
 
@@ -49,7 +49,7 @@ struct FeatureSource: ParsableArguments {
         return stem.dropFirst().lazy.compactMap { Interval(name: $0) }.first ?? .minutes(1)
     }
 
-    private func span() throws -> Range<Timestamp>? {
+    func span() throws -> Range<Timestamp>? {
         guard from != nil || to != nil else { return nil }
         func time(_ text: String?, _ option: String, otherwise: Timestamp) throws -> Timestamp {
             guard let text else { return otherwise }
@@ -66,6 +66,7 @@ struct FeatureSource: ParsableArguments {
 
     /// The bars; what is wrong with the file is told on the terminal.
     func bars() throws -> [Bar] {
+        guard let file else { throw ValidationError("a file of candles is missing") }
         let loaded = try KlineReader(interval: try barInterval()).read(.file(path: file), span: try span())
         Self.tell(loaded.report, Terminal())
         guard !loaded.rows.isEmpty else { throw ValidationError("no candle in \(file)") }
@@ -84,7 +85,7 @@ struct FeatureSource: ParsableArguments {
     /// All columns of all bars. Events of one time: trades before the bar that they are part of.
     func table(_ terminal: Terminal) throws -> (bars: [Bar], table: FeatureTable) {
         let configuration = try configuration()
-        terminal.begin("read \((file as NSString).lastPathComponent)")
+        terminal.begin("read \(((file ?? "candles") as NSString).lastPathComponent)")
         let bars = try bars()
         var ticks: [Stamped<PublicTrade>] = []
         if let trades {

@@ -152,31 +152,58 @@ struct FeaturesCommand: AsyncParsableCommand {
     struct Check: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "check",
-            abstract: "Judge columns on a file of candles: coverage, staleness, distribution, drift, twins; look-ahead.",
+            abstract: "Judge columns: coverage, staleness, distribution, drift, twins; look-ahead.",
             discussion: """
-                Prints a table and writes a page with a histogram a column. Then computes all columns again without \
-                the last tenth of the bars, and with it scrambled: a value that changes has looked ahead. The status is \
-                1 when one has, or when a value is outside its column's bounds.
+                Prints a table and writes a page with a histogram a column. The columns are computed from a file of \
+                candles, and once more without the last tenth of the bars, and with it scrambled: a value that changes \
+                has looked ahead. Or, with --stream, they are those that a running stack has stored. The status is 1 \
+                when a column looks ahead, or a value is outside its column's bounds.
                 """)
 
         @OptionGroup var source: FeatureSource
+        @OptionGroup var stack: StackOptions
+        @Option(help: "Stored vectors of this stream, instead of a file's; with --symbol.")
+        var stream: String?
         @Option(help: "Where the page goes.")
         var output = "features.html"
+
+        func validate() throws {
+            guard (source.file == nil) != (stream == nil) else {
+                throw ValidationError("give a file of candles or --stream, one of them")
+            }
+            guard stream == nil || source.symbol != nil else { throw ValidationError("--stream needs --symbol") }
+        }
 
         func run() async throws {
             try await explaining {
                 let terminal = Terminal()
-                let (bars, table) = try source.table(terminal)
+                let (table, ahead) = try await judged(terminal)
                 terminal.begin("judge")
                 let quality = FeatureQuality(table)
-                let ahead = try LookAhead(source.configuration(), source.symbolName).columns(bars, table)
                 terminal.finish("\(quality.columns.count) columns")
                 let report = FeatureQualityReport(quality, symbol: source.symbolName, lookingAhead: ahead).report()
                 print(report.text())
                 try report.html().write(toFile: output, atomically: true, encoding: .utf8)
                 print("page: \(output)")
-                if !ahead.isEmpty || quality.columns.contains(where: { $0.outOfBounds > 0 }) { throw ExitCode(1) }
+                let isOutside = quality.columns.contains { $0.outOfBounds > 0 }
+                if !(ahead ?? []).isEmpty || isOutside { throw ExitCode(1) }
             }
+        }
+
+        /// The table, and the columns that look ahead; `nil` for stored ones, of which that cannot be said.
+        private func judged(_ terminal: Terminal) async throws -> (FeatureTable, [String]?) {
+            guard let stream else {
+                let (bars, table) = try source.table(terminal)
+                terminal.begin("compute without the end")
+                let ahead = try LookAhead(source.configuration(), source.symbolName).columns(bars, table)
+                terminal.finish(ahead.isEmpty ? "nothing looks ahead" : "\(ahead.count) columns look ahead")
+                return (table, ahead)
+            }
+            let client = FeatureClient(try stack.channel(.featureService))
+            terminal.begin("fetch \(stream) \(source.symbolName)")
+            let stored = try await StoredFeatures(client, stream: stream, symbol: source.symbolName, source.span())
+            terminal.finish("\(stored.table.count) vectors")
+            return (stored.table, nil)
         }
     }
 

@@ -178,6 +178,8 @@ public struct DescribeSchemaResponse: ProtoMessage {
     public var names: [String] = []
     /// Bars in a state.
     public var window: Int32 = 0
+    /// What each name means, in the same order.
+    public var columns: [FeatureColumn] = []
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -187,11 +189,13 @@ public struct DescribeSchemaResponse: ProtoMessage {
     public init(
         schemaVersion: String = "",
         names: [String] = [],
-        window: Int32 = 0
+        window: Int32 = 0,
+        columns: [FeatureColumn] = []
     ) {
         self.schemaVersion = schemaVersion
         self.names = names
         self.window = window
+        self.columns = columns
     }
 }
 
@@ -211,6 +215,7 @@ extension DescribeSchemaResponse: @unsafe WireMessage {
         self.schemaVersion = try unsafe Wire.string(wire.pointee.schema_version_1, Self.protoName, "schema_version")
         self.names = try unsafe Wire.strings(wire.pointee.n_names_2, wire.pointee.names_2, Self.protoName, "names")
         self.window = unsafe wire.pointee.window_3
+        self.columns = try unsafe Wire.messages(wire.pointee.n_columns_4, wire.pointee.columns_4)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__DescribeSchemaResponse>, _ arena: inout Arena) {
@@ -218,6 +223,94 @@ extension DescribeSchemaResponse: @unsafe WireMessage {
         unsafe wire.pointee.n_names_2 = self.names.count
         unsafe wire.pointee.names_2 = arena.strings(self.names)
         unsafe wire.pointee.window_3 = self.window
+        unsafe wire.pointee.n_columns_4 = self.columns.count
+        unsafe wire.pointee.columns_4 = arena.messages(self.columns)
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// One column of a schema.
+public struct FeatureColumn: ProtoMessage {
+    public static let protoName = "vomma.v1.FeatureColumn"
+    /// Field `name`.
+    public var name: String = ""
+    /// How it is computed: O, H, L, C, V are the bar's, X[n] is X of n bars ago.
+    public var formula: String = ""
+    /// `1` for a plain ratio.
+    public var unit: String = ""
+    /// Bars before the first value, given that every input is there.
+    public var warmUp: Int32 = 0
+    /// Field `lower_bound`.
+    public var lowerBound: Double?
+    /// Field `upper_bound`.
+    public var upperBound: Double?
+    /// In its market's own units: no normaliser learns it, and no network sees it.
+    public var isLevel: Bool = false
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        name: String = "",
+        formula: String = "",
+        unit: String = "",
+        warmUp: Int32 = 0,
+        lowerBound: Double? = nil,
+        upperBound: Double? = nil,
+        isLevel: Bool = false
+    ) {
+        self.name = name
+        self.formula = formula
+        self.unit = unit
+        self.warmUp = warmUp
+        self.lowerBound = lowerBound
+        self.upperBound = upperBound
+        self.isLevel = isLevel
+    }
+}
+
+extension FeatureColumn: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__FeatureColumn>) {
+        unsafe vomma__v1__feature_column__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__FeatureColumn>) throws(MessageError) {
+        self.name = try unsafe Wire.string(wire.pointee.name_1, Self.protoName, "name")
+        self.formula = try unsafe Wire.string(wire.pointee.formula_2, Self.protoName, "formula")
+        self.unit = try unsafe Wire.string(wire.pointee.unit_3, Self.protoName, "unit")
+        self.warmUp = unsafe wire.pointee.warm_up_4
+        if unsafe wire.pointee._lower_bound_case.rawValue != 0 {
+            self.lowerBound = unsafe Double(bitPattern: wire.pointee.lower_bound_5)
+        }
+        if unsafe wire.pointee._upper_bound_case.rawValue != 0 {
+            self.upperBound = unsafe Double(bitPattern: wire.pointee.upper_bound_6)
+        }
+        self.isLevel = unsafe wire.pointee.is_level_7 != 0
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__FeatureColumn>, _ arena: inout Arena) {
+        unsafe wire.pointee.name_1 = arena.string(self.name)
+        unsafe wire.pointee.formula_2 = arena.string(self.formula)
+        unsafe wire.pointee.unit_3 = arena.string(self.unit)
+        unsafe wire.pointee.warm_up_4 = self.warmUp
+        if let value = self.lowerBound {
+            unsafe wire.pointee._lower_bound_case = .init(5)
+            unsafe wire.pointee.lower_bound_5 = value.bitPattern
+        }
+        if let value = self.upperBound {
+            unsafe wire.pointee._upper_bound_case = .init(6)
+            unsafe wire.pointee.upper_bound_6 = value.bitPattern
+        }
+        unsafe wire.pointee.is_level_7 = self.isLevel ? 1 : 0
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -797,6 +890,7 @@ extension FileDescriptors {
         symbols: """
             vomma.v1.DescribeSchemaRequest
             vomma.v1.DescribeSchemaResponse
+            vomma.v1.FeatureColumn
             vomma.v1.ComputeRequest
             vomma.v1.ComputeProgress
             vomma.v1.FeatureVector
@@ -813,30 +907,33 @@ extension FileDescriptors {
             vomma.v1.FeatureService.StreamStates
             """,
         base64: """
-            ChZ2b21tYS92MS9mZWF0dXJlLnByb3RvEgh2b21tYS52MSIXChVEZXNjcmliZVNjaGVtYVJlcXVlc3QiTwoWRGVzY3JpYmVT
-            Y2hlbWFSZXNwb25zZRIWCg5zY2hlbWFfdmVyc2lvbhgBIAEoCRINCgVuYW1lcxgCIAMoCRIOCgZ3aW5kb3cYAyABKAUiIAoO
-            Q29tcHV0ZVJlcXVlc3QSDgoGc3RyZWFtGAEgASgJIpABCg9Db21wdXRlUHJvZ3Jlc3MSDgoGc3RyZWFtGAEgASgJEhAKCHNl
-            cXVlbmNlGAIgASgEEhUKDWxhc3Rfc2VxdWVuY2UYAyABKAQSDwoHdmVjdG9ycxgEIAEoBBIZChFzdXJmYWNlc19pbnZlcnRl
-            ZBgFIAEoBBIYChBzdXJmYWNlc19yZWZ1c2VkGAYgASgEIukBCg1GZWF0dXJlVmVjdG9yEg4KBnN0cmVhbRgBIAEoCRIOCgZz
-            eW1ib2wYAiABKAkSHQoVYmFyX3RpbWVfbWljcm9zZWNvbmRzGAMgASgDEhAKCHNlcXVlbmNlGAQgASgEEhYKDnNjaGVtYV92
-            ZXJzaW9uGAUgASgJEg4KBnZhbHVlcxgGIAMoARINCgV2YWxpZBgHIAEoDBINCgVjbG9zZRgIIAEoARIhChlwdWJsaXNoZWRf
-            YXRfbWljcm9zZWNvbmRzGAkgASgDEh4KFnN0b3JlZF9hdF9taWNyb3NlY29uZHMYCiABKAMiaAoSR2V0RmVhdHVyZXNSZXF1
-            ZXN0Eg4KBnN0cmVhbRgBIAEoCRIOCgZzeW1ib2wYAiABKAkSGQoRZnJvbV9taWNyb3NlY29uZHMYAyABKAMSFwoPdG9fbWlj
-            cm9zZWNvbmRzGAQgASgDIqgBCgxGZWF0dXJlQmxvY2sSDgoGc3RyZWFtGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIWCg5zY2hl
-            bWFfdmVyc2lvbhgDIAEoCRIeChZiYXJfdGltZXNfbWljcm9zZWNvbmRzGAQgAygQEhEKCXNlcXVlbmNlcxgFIAMoBhIOCgZj
-            bG9zZXMYBiADKAESDgoGdmFsdWVzGAcgAygBEg0KBXZhbGlkGAggASgMIj4KFVN0cmVhbUZlYXR1cmVzUmVxdWVzdBIOCgZz
-            dHJlYW0YASABKAkSFQoNZnJvbV9zZXF1ZW5jZRgCIAEoBCJrChNTdHJlYW1TdGF0ZXNSZXF1ZXN0Eg4KBnN0cmVhbRgBIAEo
-            CRIVCg1mcm9tX3NlcXVlbmNlGAIgASgEEhUKDW5vcm1hbGlzZXJfaWQYAyABKAkSFgoOc2NoZW1hX3ZlcnNpb24YBCABKAki
-            lQIKBVN0YXRlEg4KBnN0cmVhbRgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHQoVYmFyX3RpbWVfbWljcm9zZWNvbmRzGAMgASgD
-            EhAKCHNlcXVlbmNlGAQgASgEEhYKDnNjaGVtYV92ZXJzaW9uGAUgASgJEhUKDW5vcm1hbGlzZXJfaWQYBiABKAkSDgoGd2lu
-            ZG93GAcgASgFEg4KBnZhbHVlcxgIIAMoAhIMCgRtYXNrGAkgASgMEg4KBmZpbGxlZBgKIAEoBRINCgVjbG9zZRgLIAEoARIh
-            ChlwdWJsaXNoZWRfYXRfbWljcm9zZWNvbmRzGAwgASgDEhwKFHNlbnRfYXRfbWljcm9zZWNvbmRzGA0gASgDMv4CCg5GZWF0
-            dXJlU2VydmljZRJTCg5EZXNjcmliZVNjaGVtYRIfLnZvbW1hLnYxLkRlc2NyaWJlU2NoZW1hUmVxdWVzdBogLnZvbW1hLnYx
-            LkRlc2NyaWJlU2NoZW1hUmVzcG9uc2USQAoHQ29tcHV0ZRIYLnZvbW1hLnYxLkNvbXB1dGVSZXF1ZXN0Ghkudm9tbWEudjEu
-            Q29tcHV0ZVByb2dyZXNzMAESRQoLR2V0RmVhdHVyZXMSHC52b21tYS52MS5HZXRGZWF0dXJlc1JlcXVlc3QaFi52b21tYS52
-            MS5GZWF0dXJlQmxvY2swARJMCg5TdHJlYW1GZWF0dXJlcxIfLnZvbW1hLnYxLlN0cmVhbUZlYXR1cmVzUmVxdWVzdBoXLnZv
-            bW1hLnYxLkZlYXR1cmVWZWN0b3IwARJACgxTdHJlYW1TdGF0ZXMSHS52b21tYS52MS5TdHJlYW1TdGF0ZXNSZXF1ZXN0Gg8u
-            dm9tbWEudjEuU3RhdGUwAWIGcHJvdG8z
+            ChZ2b21tYS92MS9mZWF0dXJlLnByb3RvEgh2b21tYS52MSIXChVEZXNjcmliZVNjaGVtYVJlcXVlc3QieQoWRGVzY3JpYmVT
+            Y2hlbWFSZXNwb25zZRIWCg5zY2hlbWFfdmVyc2lvbhgBIAEoCRINCgVuYW1lcxgCIAMoCRIOCgZ3aW5kb3cYAyABKAUSKAoH
+            Y29sdW1ucxgEIAMoCzIXLnZvbW1hLnYxLkZlYXR1cmVDb2x1bW4irQEKDUZlYXR1cmVDb2x1bW4SDAoEbmFtZRgBIAEoCRIP
+            Cgdmb3JtdWxhGAIgASgJEgwKBHVuaXQYAyABKAkSDwoHd2FybV91cBgEIAEoBRIVCgtsb3dlcl9ib3VuZBgFIAEoAUgAEhUK
+            C3VwcGVyX2JvdW5kGAYgASgBSAESEAoIaXNfbGV2ZWwYByABKAhCDgoMX2xvd2VyX2JvdW5kQg4KDF91cHBlcl9ib3VuZCIg
+            Cg5Db21wdXRlUmVxdWVzdBIOCgZzdHJlYW0YASABKAkikAEKD0NvbXB1dGVQcm9ncmVzcxIOCgZzdHJlYW0YASABKAkSEAoI
+            c2VxdWVuY2UYAiABKAQSFQoNbGFzdF9zZXF1ZW5jZRgDIAEoBBIPCgd2ZWN0b3JzGAQgASgEEhkKEXN1cmZhY2VzX2ludmVy
+            dGVkGAUgASgEEhgKEHN1cmZhY2VzX3JlZnVzZWQYBiABKAQi6QEKDUZlYXR1cmVWZWN0b3ISDgoGc3RyZWFtGAEgASgJEg4K
+            BnN5bWJvbBgCIAEoCRIdChViYXJfdGltZV9taWNyb3NlY29uZHMYAyABKAMSEAoIc2VxdWVuY2UYBCABKAQSFgoOc2NoZW1h
+            X3ZlcnNpb24YBSABKAkSDgoGdmFsdWVzGAYgAygBEg0KBXZhbGlkGAcgASgMEg0KBWNsb3NlGAggASgBEiEKGXB1Ymxpc2hl
+            ZF9hdF9taWNyb3NlY29uZHMYCSABKAMSHgoWc3RvcmVkX2F0X21pY3Jvc2Vjb25kcxgKIAEoAyJoChJHZXRGZWF0dXJlc1Jl
+            cXVlc3QSDgoGc3RyZWFtGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIZChFmcm9tX21pY3Jvc2Vjb25kcxgDIAEoAxIXCg90b19t
+            aWNyb3NlY29uZHMYBCABKAMiqAEKDEZlYXR1cmVCbG9jaxIOCgZzdHJlYW0YASABKAkSDgoGc3ltYm9sGAIgASgJEhYKDnNj
+            aGVtYV92ZXJzaW9uGAMgASgJEh4KFmJhcl90aW1lc19taWNyb3NlY29uZHMYBCADKBASEQoJc2VxdWVuY2VzGAUgAygGEg4K
+            BmNsb3NlcxgGIAMoARIOCgZ2YWx1ZXMYByADKAESDQoFdmFsaWQYCCABKAwiPgoVU3RyZWFtRmVhdHVyZXNSZXF1ZXN0Eg4K
+            BnN0cmVhbRgBIAEoCRIVCg1mcm9tX3NlcXVlbmNlGAIgASgEImsKE1N0cmVhbVN0YXRlc1JlcXVlc3QSDgoGc3RyZWFtGAEg
+            ASgJEhUKDWZyb21fc2VxdWVuY2UYAiABKAQSFQoNbm9ybWFsaXNlcl9pZBgDIAEoCRIWCg5zY2hlbWFfdmVyc2lvbhgEIAEo
+            CSKVAgoFU3RhdGUSDgoGc3RyZWFtGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIdChViYXJfdGltZV9taWNyb3NlY29uZHMYAyAB
+            KAMSEAoIc2VxdWVuY2UYBCABKAQSFgoOc2NoZW1hX3ZlcnNpb24YBSABKAkSFQoNbm9ybWFsaXNlcl9pZBgGIAEoCRIOCgZ3
+            aW5kb3cYByABKAUSDgoGdmFsdWVzGAggAygCEgwKBG1hc2sYCSABKAwSDgoGZmlsbGVkGAogASgFEg0KBWNsb3NlGAsgASgB
+            EiEKGXB1Ymxpc2hlZF9hdF9taWNyb3NlY29uZHMYDCABKAMSHAoUc2VudF9hdF9taWNyb3NlY29uZHMYDSABKAMy/gIKDkZl
+            YXR1cmVTZXJ2aWNlElMKDkRlc2NyaWJlU2NoZW1hEh8udm9tbWEudjEuRGVzY3JpYmVTY2hlbWFSZXF1ZXN0GiAudm9tbWEu
+            djEuRGVzY3JpYmVTY2hlbWFSZXNwb25zZRJACgdDb21wdXRlEhgudm9tbWEudjEuQ29tcHV0ZVJlcXVlc3QaGS52b21tYS52
+            MS5Db21wdXRlUHJvZ3Jlc3MwARJFCgtHZXRGZWF0dXJlcxIcLnZvbW1hLnYxLkdldEZlYXR1cmVzUmVxdWVzdBoWLnZvbW1h
+            LnYxLkZlYXR1cmVCbG9jazABEkwKDlN0cmVhbUZlYXR1cmVzEh8udm9tbWEudjEuU3RyZWFtRmVhdHVyZXNSZXF1ZXN0Ghcu
+            dm9tbWEudjEuRmVhdHVyZVZlY3RvcjABEkAKDFN0cmVhbVN0YXRlcxIdLnZvbW1hLnYxLlN0cmVhbVN0YXRlc1JlcXVlc3Qa
+            Dy52b21tYS52MS5TdGF0ZTABYgZwcm90bzM=
             """
     )
 }

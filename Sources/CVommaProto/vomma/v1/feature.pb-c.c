@@ -19,6 +19,12 @@ void   vomma__v1__describe_schema_response__init
   static const Vomma__V1__DescribeSchemaResponse init_value = VOMMA__V1__DESCRIBE_SCHEMA_RESPONSE__INIT;
   *message = init_value;
 }
+void   vomma__v1__feature_column__init
+                     (Vomma__V1__FeatureColumn         *message)
+{
+  static const Vomma__V1__FeatureColumn init_value = VOMMA__V1__FEATURE_COLUMN__INIT;
+  *message = init_value;
+}
 void   vomma__v1__compute_request__init
                      (Vomma__V1__ComputeRequest         *message)
 {
@@ -85,7 +91,7 @@ const ProtobufCMessageDescriptor vomma__v1__describe_schema_request__descriptor 
   (ProtobufCMessageInit) vomma__v1__describe_schema_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__describe_schema_response__field_descriptors[3] =
+static const ProtobufCFieldDescriptor vomma__v1__describe_schema_response__field_descriptors[4] =
 {
   {
     "schema_version_1",
@@ -123,8 +129,21 @@ static const ProtobufCFieldDescriptor vomma__v1__describe_schema_response__field
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "columns_4",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__V1__DescribeSchemaResponse, n_columns_4),
+    offsetof(Vomma__V1__DescribeSchemaResponse, columns_4),
+    &vomma__v1__feature_column__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__describe_schema_response__field_indices_by_name[] = {
+  3,   /* field[3] = columns_4 */
   1,   /* field[1] = names_2 */
   0,   /* field[0] = schema_version_1 */
   2,   /* field[2] = window_3 */
@@ -132,7 +151,7 @@ static const unsigned vomma__v1__describe_schema_response__field_indices_by_name
 static const ProtobufCIntRange vomma__v1__describe_schema_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor vomma__v1__describe_schema_response__descriptor =
 {
@@ -142,11 +161,127 @@ const ProtobufCMessageDescriptor vomma__v1__describe_schema_response__descriptor
   "Vomma__V1__DescribeSchemaResponse",
   "vomma.v1",
   sizeof(Vomma__V1__DescribeSchemaResponse),
-  3,
+  4,
   vomma__v1__describe_schema_response__field_descriptors,
   vomma__v1__describe_schema_response__field_indices_by_name,
   1,  vomma__v1__describe_schema_response__number_ranges,
   (ProtobufCMessageInit) vomma__v1__describe_schema_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__feature_column__field_descriptors[7] =
+{
+  {
+    "name_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__FeatureColumn, name_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "formula_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__FeatureColumn, formula_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unit_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__FeatureColumn, unit_3),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "warm_up_4",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__FeatureColumn, warm_up_4),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lower_bound_5",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__FeatureColumn, _lower_bound_case),
+    offsetof(Vomma__V1__FeatureColumn, lower_bound_5),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "upper_bound_6",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED64,
+    offsetof(Vomma__V1__FeatureColumn, _upper_bound_case),
+    offsetof(Vomma__V1__FeatureColumn, upper_bound_6),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "is_level_7",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__FeatureColumn, is_level_7),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__feature_column__field_indices_by_name[] = {
+  1,   /* field[1] = formula_2 */
+  6,   /* field[6] = is_level_7 */
+  4,   /* field[4] = lower_bound_5 */
+  0,   /* field[0] = name_1 */
+  2,   /* field[2] = unit_3 */
+  5,   /* field[5] = upper_bound_6 */
+  3,   /* field[3] = warm_up_4 */
+};
+static const ProtobufCIntRange vomma__v1__feature_column__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor vomma__v1__feature_column__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.FeatureColumn",
+  "FeatureColumn",
+  "Vomma__V1__FeatureColumn",
+  "vomma.v1",
+  sizeof(Vomma__V1__FeatureColumn),
+  7,
+  vomma__v1__feature_column__field_descriptors,
+  vomma__v1__feature_column__field_indices_by_name,
+  1,  vomma__v1__feature_column__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__feature_column__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor vomma__v1__compute_request__field_descriptors[1] =

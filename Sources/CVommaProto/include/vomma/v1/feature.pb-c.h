@@ -17,6 +17,7 @@ PROTOBUF_C__BEGIN_DECLS
 
 typedef struct Vomma__V1__DescribeSchemaRequest Vomma__V1__DescribeSchemaRequest;
 typedef struct Vomma__V1__DescribeSchemaResponse Vomma__V1__DescribeSchemaResponse;
+typedef struct Vomma__V1__FeatureColumn Vomma__V1__FeatureColumn;
 typedef struct Vomma__V1__ComputeRequest Vomma__V1__ComputeRequest;
 typedef struct Vomma__V1__ComputeProgress Vomma__V1__ComputeProgress;
 typedef struct Vomma__V1__FeatureVector Vomma__V1__FeatureVector;
@@ -48,10 +49,46 @@ struct  Vomma__V1__DescribeSchemaResponse
   size_t n_names_2;
   ProtobufCBinaryData *names_2;
   int32_t window_3;
+  size_t n_columns_4;
+  Vomma__V1__FeatureColumn **columns_4;
 };
 #define VOMMA__V1__DESCRIBE_SCHEMA_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__describe_schema_response__descriptor) \
-    , {0,NULL}, 0,NULL, 0 }
+    , {0,NULL}, 0,NULL, 0, 0,NULL }
+
+
+typedef enum {
+  VOMMA__V1__FEATURE_COLUMN___LOWER_BOUND__NOT_SET = 0,
+  VOMMA__V1__FEATURE_COLUMN___LOWER_BOUND_LOWER_BOUND_5 = 5
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__V1__FEATURE_COLUMN___LOWER_BOUND__CASE)
+} Vomma__V1__FeatureColumn__LowerBoundCase;
+
+typedef enum {
+  VOMMA__V1__FEATURE_COLUMN___UPPER_BOUND__NOT_SET = 0,
+  VOMMA__V1__FEATURE_COLUMN___UPPER_BOUND_UPPER_BOUND_6 = 6
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__V1__FEATURE_COLUMN___UPPER_BOUND__CASE)
+} Vomma__V1__FeatureColumn__UpperBoundCase;
+
+struct  Vomma__V1__FeatureColumn
+{
+  ProtobufCMessage base;
+  ProtobufCBinaryData name_1;
+  ProtobufCBinaryData formula_2;
+  ProtobufCBinaryData unit_3;
+  int32_t warm_up_4;
+  uint64_t is_level_7;
+  Vomma__V1__FeatureColumn__LowerBoundCase _lower_bound_case;
+  union {
+    uint64_t lower_bound_5;
+  };
+  Vomma__V1__FeatureColumn__UpperBoundCase _upper_bound_case;
+  union {
+    uint64_t upper_bound_6;
+  };
+};
+#define VOMMA__V1__FEATURE_COLUMN__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__feature_column__descriptor) \
+    , {0,NULL}, {0,NULL}, {0,NULL}, 0, 0, VOMMA__V1__FEATURE_COLUMN___LOWER_BOUND__NOT_SET, {0}, VOMMA__V1__FEATURE_COLUMN___UPPER_BOUND__NOT_SET, {0} }
 
 
 struct  Vomma__V1__ComputeRequest
@@ -186,6 +223,9 @@ void   vomma__v1__describe_schema_request__init
 /* Vomma__V1__DescribeSchemaResponse methods */
 void   vomma__v1__describe_schema_response__init
                      (Vomma__V1__DescribeSchemaResponse         *message);
+/* Vomma__V1__FeatureColumn methods */
+void   vomma__v1__feature_column__init
+                     (Vomma__V1__FeatureColumn         *message);
 /* Vomma__V1__ComputeRequest methods */
 void   vomma__v1__compute_request__init
                      (Vomma__V1__ComputeRequest         *message);
@@ -217,6 +257,9 @@ typedef void (*Vomma__V1__DescribeSchemaRequest_Closure)
                   void *closure_data);
 typedef void (*Vomma__V1__DescribeSchemaResponse_Closure)
                  (const Vomma__V1__DescribeSchemaResponse *message,
+                  void *closure_data);
+typedef void (*Vomma__V1__FeatureColumn_Closure)
+                 (const Vomma__V1__FeatureColumn *message,
                   void *closure_data);
 typedef void (*Vomma__V1__ComputeRequest_Closure)
                  (const Vomma__V1__ComputeRequest *message,
@@ -250,6 +293,7 @@ typedef void (*Vomma__V1__State_Closure)
 
 extern const ProtobufCMessageDescriptor vomma__v1__describe_schema_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__describe_schema_response__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__feature_column__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__compute_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__compute_progress__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__feature_vector__descriptor;
