@@ -100,7 +100,9 @@ struct StreamingPropertyTests {
                 openTime: Timestamp(seconds: Int64(index) * 60), interval: .minutes(1), open: 1, high: 1, low: 1,
                 close: 1, volume: Double(index))
         }
-        let least = Self.shrunk(bars) { part in [77, 205].allSatisfy { wanted in part.contains { $0.volume == wanted } } }
+        let least = Self.shrunk(bars) { part in
+            [77, 205].allSatisfy { wanted in part.contains { $0.volume == wanted } }
+        }
         #expect(least.map(\.volume) == [77, 205])
     }
 

@@ -21,6 +21,15 @@ extension FuzzTarget {
                 ].map { Array($0.utf8) }
             }, run: { _ = try? TradeReader().read(.bytes($0)) }),
         FuzzTarget(
+            name: "ticks",
+            seeds: {
+                [
+                    "1 {\"data\":{\"e\":\"trade\",\"E\":1000,\"t\":7,\"p\":\"2.5\",\"q\":\"0.1\",\"m\":true}}\n"
+                        + "2 {\"lastUpdateId\":10,\"bids\":[[\"2\",\"5\"]],\"asks\":[[\"3\",\"6\"]]}\n"
+                        + "3 {\"data\":{\"e\":\"depthUpdate\",\"E\":9,\"U\":9,\"u\":11,\"b\":[[\"2.5\",\"1\"]],\"a\":[]}}\n"
+                ].map { Array($0.utf8) }
+            }, run: { _ = try? TickRecordingReader().read(.bytes($0), symbol: "X") }),
+        FuzzTarget(
             name: "series",
             seeds: {
                 [

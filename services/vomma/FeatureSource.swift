@@ -15,6 +15,10 @@ struct FeatureSource: ParsableArguments {
     var modules = "market,v2,session"
     @Option(help: "A CSV file of trades for the module flow: trade_id, price, quantity, time_ms, is_buyer_maker.")
     var trades: String?
+    @Option(
+        help: "A recording of Binance's streams (trades, quotes, depths) for the module flow; without candles they are made from its trades."
+    )
+    var ticks: String?
     @Option(help: "From this time on, such as 2026-01-01.")
     var from: String?
     @Option(help: "Until this time.")
@@ -66,7 +70,7 @@ struct FeatureSource: ParsableArguments {
 
     /// The bars; what is wrong with the file is told on the terminal.
     func bars() throws -> [Bar] {
-        guard let file else { throw ValidationError("a file of candles is missing") }
+        guard let file else { throw ValidationError("a file of candles or --ticks is missing") }
         let loaded = try KlineReader(interval: try barInterval()).read(.file(path: file), span: try span())
         Self.tell(loaded.report, Terminal())
         guard !loaded.rows.isEmpty else { throw ValidationError("no candle in \(file)") }
@@ -82,34 +86,49 @@ struct FeatureSource: ParsableArguments {
         if refused > 10 { terminal.note("  …") }
     }
 
-    /// All columns of all bars. Events of one time: trades before the bar that they are part of.
+    /// All columns of all bars. Of one time, trades and quotes come before the bar that they are part of.
     func table(_ terminal: Terminal) throws -> (bars: [Bar], table: FeatureTable) {
         let configuration = try configuration()
-        terminal.begin("read \(((file ?? "candles") as NSString).lastPathComponent)")
-        let bars = try bars()
-        var ticks: [Stamped<PublicTrade>] = []
+        terminal.begin("read")
+        var events: [MarketEvent] = []
         if let trades {
             let loaded = try TradeReader().read(.file(path: trades))
             Self.tell(loaded.report, terminal)
-            ticks = loaded.rows
+            events = loaded.rows.map { event($0.time, .trade($0.value)) }
         }
-        terminal.finish("\(bars.count) bars" + (trades == nil ? "" : ", \(ticks.count) trades"))
+        if let ticks {
+            let recording = try TickRecordingReader().read(.file(path: ticks), symbol: symbolName)
+            Self.tell(recording.report, terminal)
+            if recording.breaks > 0 { terminal.note("\(ticks): the book broke off \(recording.breaks) times") }
+            events += recording.events
+        }
+        let bars = try file != nil ? bars() : Self.bars(of: events, configuration.interval)
+        guard !bars.isEmpty else { throw ValidationError("not one bar of \(configuration.interval.seconds) s") }
+        events += bars.map { event($0.closeTime, .bar($0)) }
+        events = EventMerger.merge([events])
+        terminal.finish("\(bars.count) bars, \(events.count - bars.count) trades, quotes and depths")
         terminal.begin("compute")
         var engine = try FeatureEngine(configuration)
         var table = FeatureTable(engine.schema, symbol: symbolName, reserving: bars.count)
-        func event(_ time: Timestamp, _ payload: MarketEvent.Payload) -> MarketEvent {
-            MarketEvent(exchange: "file", symbol: symbolName, eventTime: time, knownAt: time, payload: payload)
-        }
-        var next = 0
-        for (index, bar) in bars.enumerated() {
-            while next < ticks.count, ticks[next].time < bar.closeTime {
-                try engine.update(event(ticks[next].time, .trade(ticks[next].value)), into: &table)
-                next += 1
-            }
-            try engine.update(event(bar.closeTime, .bar(bar)), into: &table)
-            if index & 4095 == 0 { terminal.update(Double(index) / Double(bars.count), "\(bar.closeTime)") }
+        for (index, event) in events.enumerated() {
+            try engine.update(event, into: &table)
+            if index & 4095 == 0 { terminal.update(Double(index) / Double(events.count), "\(event.knownAt)") }
         }
         terminal.finish("\(table.count) × \(table.schema.count) values, schema \(table.schema.version)")
         return (bars, table)
+    }
+
+    private func event(_ time: Timestamp, _ payload: MarketEvent.Payload) -> MarketEvent {
+        MarketEvent(exchange: "file", symbol: symbolName, eventTime: time, knownAt: time, payload: payload)
+    }
+
+    private static func bars(of events: [MarketEvent], _ interval: Interval) -> [Bar] {
+        var maker = TradeBars(interval: interval)
+        var bars: [Bar] = []
+        for event in events {
+            bars += maker.advance(to: event.knownAt)
+            if case .trade(let trade) = event.payload { maker.take(trade, at: event.knownAt) }
+        }
+        return bars
     }
 }

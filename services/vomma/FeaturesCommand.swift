@@ -168,7 +168,7 @@ struct FeaturesCommand: AsyncParsableCommand {
         var output = "features.html"
 
         func validate() throws {
-            guard (source.file == nil) != (stream == nil) else {
+            guard (source.file == nil && source.ticks == nil) != (stream == nil) else {
                 throw ValidationError("give a file of candles or --stream, one of them")
             }
             guard stream == nil || source.symbol != nil else { throw ValidationError("--stream needs --symbol") }
