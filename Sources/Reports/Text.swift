@@ -45,12 +45,31 @@ extension Double {
     public var shownShort: String {
         switch magnitude {
         case 0: "0"
-        case ..<0.001, 1e7...: "\(self)"
+        case ..<0.001, 1e7...: shownScientific
         case ..<0.1: shown(4)
         case ..<10: shown(3)
         case ..<1000: shown(1)
         default: shown(0)
         }
+    }
+
+    /// Three significant digits and the power of ten: `9.34e-4`.
+    private var shownScientific: String {
+        guard isFinite, self != 0 else { return shown(0) }
+        // The decimal digits that the standard library gives, rounded to three.
+        let parts = "\(magnitude)".split(separator: "e")
+        let digits = parts[0].split(separator: ".")
+        var exponent = parts.count > 1 ? Int(parts[1]) ?? 0 : 0
+        let whole = digits[0] == "0" ? "" : String(digits[0])
+        var all = whole + (digits.count > 1 ? String(digits[1]) : "")
+        exponent += whole.count - 1
+        while all.hasPrefix("0") {
+            all.removeFirst()
+            exponent -= 1
+        }
+        let leading = Int((all + "000").prefix(4)).map { ($0 + 5) / 10 } ?? 0
+        let (mantissa, carried) = leading > 999 ? (leading / 10, exponent + 1) : (leading, exponent)
+        return (self < 0 ? "-" : "") + "\(mantissa / 100).\(mantissa / 10 % 10)\(mantissa % 10)e\(carried)"
     }
 
     /// 0.0123 as `1.23 %`.

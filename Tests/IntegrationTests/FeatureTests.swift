@@ -1,3 +1,7 @@
+import ChildProcesses
+import Foundation
+import LocalStack
+import MarketData
 import RPC
 import Testing
 import VommaProto
@@ -58,6 +62,35 @@ extension Integration {
             #expect(part.flatMap(\.barTimesMicroseconds) == streamed[100..<140].map(\.barTimeMicroseconds))
             #expect(try await Self.blocks(fleet, from: last, to: first).isEmpty)
             #expect(try await Self.blocks(fleet, symbol: "NONE", from: .min, to: .max).isEmpty)
+        }
+
+        @Test("`vomma features` exports what is stored, and judges it")
+        func commands() async throws {
+            let fleet = try await Fleet.shared()
+            _ = try await Market.shared()
+            let address = fleet.stack.address(.featureService)
+            func vomma(_ arguments: String...) async throws -> (status: Int32, output: String) {
+                try await ChildProcess.run(
+                    Fleet.binaries + "/vomma", ["features"] + arguments,
+                    environment: [ServiceName.featureService.addressVariable: "\(address.host):\(address.port)"])
+            }
+            let file = FileManager.default.temporaryDirectory.appending(path: "vomma-export-\(UUID().uuidString).npz")
+            defer { try? FileManager.default.removeItem(at: file) }
+            let (from, to) = ("\(Market.start)", "\(Market.time(hours: 2))")
+            let exported = try await vomma(
+                "export", "--stream", Market.trainStream, "--symbol", Market.symbol, "--from", from, "--to", to, "-o",
+                file.path)
+            try #require(exported.status == 0, "\(exported.output)")
+            let arrays = try NumPyArchive(bytes: [UInt8](Data(contentsOf: file))).arrays
+            let schema = try await fleet.features.describeSchema(DescribeSchemaRequest(), options: Fleet.patient)
+            #expect(arrays["values"]?.shape == [119, schema.names.count])
+            let page = file.path + ".html"
+            defer { try? FileManager.default.removeItem(atPath: page) }
+            let judged = try await vomma(
+                "check", "--stream", Market.trainStream, "--symbol", Market.symbol, "--output", page)
+            #expect(judged.status == 0 && judged.output.contains("of 479 bars; as stored"), "\(judged.output)")
+            let none = try await vomma("check", "--stream", "none", "--symbol", "X", "--output", page)
+            #expect(none.status == 1 && none.output.contains("no stream “none”"), "\(none.output)")
         }
 
         @Test("Features of a stream that does not exist are not found")

@@ -11,6 +11,15 @@ import Testing
         #expect(value.shown(digits) == text)
     }
 
+    @Test(
+        "numbers for axes: a few digits, and a power of ten where they are small or large",
+        arguments: [
+            (0, "0"), (0.5, "0.500"), (12.345, "12.3"), (0.0009344839, "9.34e-4"), (-0.00099999, "-1.00e-3"),
+            (1.62011e-06, "1.62e-6"), (.leastNonzeroMagnitude, "5.00e-324"), (12_345_678, "1.23e7"), (1e300, "1.00e300"),
+            (1639119454272.649, "1.64e12"), (99_960_000, "1.00e8"), (.nan, "–"), (-.infinity, "−∞"),
+        ] as [(Double, String)])
+    func short(value: Double, text: String) { #expect(value.shownShort == text) }
+
     @Test("text from outside cannot become markup")
     func escaping() {
         let report = Report(

@@ -44,7 +44,8 @@ struct FeaturesCommand: AsyncParsableCommand {
                     ])
             }
             let count = kinds.reduce(0) { $0 + FeatureCatalogue.definitions(of: $1).count }
-            let verdict = "\(count) columns in \(kinds.count) modules. A level is not shown to a network."
+            let place = kinds.count == 1 ? "one module" : "\(kinds.count) modules"
+            let verdict = "\(count) columns in \(place). A level is not shown to a network."
             print(Report(title: "Features", verdict: verdict, sections: sections).text())
         }
     }
