@@ -1,11 +1,11 @@
-"""Runs PPO on the pendulum and a policy's decisions beside their peers, round after round, and prints medians and claims.
+"""Runs PPO on the pendulum and a policy's decisions beside their peers by turns, and prints medians and claims.
 
   compare.py OURS ROUNDS     OURS: learning-bench
 
 Peers: stable-baselines3 with the settings that rl-baselines3-zoo tuned for this world, in 8 environments; a minimal
-loop in PyTorch, with the eight pendulums as one array; ONNX Runtime for decisions, with the weights of our file. Network
-and epochs are the same for all, and the speeds are compared at one size of minibatches: 64, as tuned, and 256, at which
-ours is judged. One thread each. Ends with 1 when a claim is short.
+loop in PyTorch, with the eight pendulums as one array; ONNX Runtime for decisions, with the weights of our file.
+Network and epochs are the same for all, and the speeds are compared at one size of minibatches: 64, as tuned, and 256,
+at which ours is judged. One thread each. Ends with 1 when a claim is short.
 """
 import json
 import os
