@@ -12,6 +12,22 @@ extension FuzzTarget {
                 ].map { Array($0.utf8) }
             }, run: { _ = try? KlineReader(interval: .minutes(1)).read(.bytes($0)) }),
         FuzzTarget(
+            name: "npz",
+            seeds: {
+                let archive = NumPyArchive([
+                    "values": .init(shape: [2, 2], [1, .nan, -0.0, 1e300]), "time_ms": .init([1, 2]),
+                    "spot": .init(scalar: 3),
+                ])
+                let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n"
+                let start: [UInt8] = [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(header.utf8.count), 0]
+                return [archive.bytes(), start + Array(header.utf8) + [UInt8](repeating: 1, count: 8)]
+            },
+            run: { bytes in
+                _ = try? NumPyArchive(bytes: bytes)
+                _ = try? NumPyArchive(npy: bytes)
+                _ = try? SurfaceFile(name: "BTC_iv_1.npz", bytes: bytes)
+            }),
+        FuzzTarget(
             name: "trades",
             seeds: {
                 [
