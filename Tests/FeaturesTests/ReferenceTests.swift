@@ -21,7 +21,7 @@ struct ReferenceTests {
         abs(ours - theirs) <= 1e-9 * abs(theirs) + 1e-12 * size
     }
 
-    @Test("Every column of market, v2 and session, at every bar that is compared: the same value or the same absence")
+    @Test("Every column of generic, market, v2 and session, at every bar compared: the same value or the same absence")
     func columns() throws {
         let rows = try Self.rows("columns.csv")
         let header = rows[0].map(String.init)
@@ -32,7 +32,7 @@ struct ReferenceTests {
                 high: numbers[2], low: numbers[3], close: numbers[4], volume: numbers[5])
         }
         var configuration = FeatureConfiguration(traded: [Instrument("X")], reference: Instrument("X"))
-        configuration.modules = [.market, .v2, .session]
+        configuration.modules = [.generic, .market, .v2, .session]
         let table = try FeatureEngine.table(of: bars, symbol: "X", configuration)
         var compared = 0
         var patterns: Set<Double> = []
@@ -51,10 +51,10 @@ struct ReferenceTests {
                 if name == "market.pattern_match", let ours { patterns.insert(ours) }
             }
         }
-        #expect(compared > 10_000)
+        #expect(compared > 20_000)
         #expect(patterns.count == CandlePattern.allCases.count, "each pattern occurs: \(patterns.sorted())")
-        // All columns of the three modules but the book's six.
-        #expect(header.count - 7 == table.schema.count - 6)
+        // All columns of the four modules but the book's eight.
+        #expect(header.count - 7 == table.schema.count - 8)
     }
 
     @Test("Order-flow imbalance, tick rule, VPIN and slippage after each bar")

@@ -297,13 +297,14 @@ def directional_index(market, period=14):
 
 
 def stochastic(market, period):
-    """Slow K, from where slow D has a value too; none where the newest window has no range."""
+    """Slow K and slow D, from where D has a value; none where the newest window has no range."""
     highest, lowest = rolling(market.high, period, np.max), rolling(market.low, period, np.min)
     width = highest - lowest
     fast = np.where(width == 0, 0.0, 100 * divided(market.close - lowest, width))
     slow = mean(fast, 3)
-    both = np.where(np.isnan(mean(slow, 3)), np.nan, slow)
-    return np.where(width == 0, np.nan, both), both
+    slower = mean(slow, 3)
+    there = ~np.isnan(slower) & (width != 0)
+    return np.where(there, slow, np.nan), np.where(there, slower, np.nan)
 
 
 def channel_index(market):
@@ -419,6 +420,60 @@ def v2_columns(market):
         volatility_columns, momentum_columns, trend_columns, volume_columns, candle_columns, more_columns,
     ]
     return {f"v2.feat_{name}": values for family in families for name, values in family(market).items()}
+
+
+# The module generic
+
+
+def generic_columns(market):
+    """All but the book's two."""
+    close, volume = market.close, market.volume
+    realised = {n: np.sqrt(total(market.log_return ** 2, n) / n) for n in (10, 30, 60)}
+    squared = np.log(market.high / market.low) ** 2
+    line, signal, histogram = convergence_divergence(market)
+    slow, slower = stochastic(market, 14)
+    lower, upper = bollinger(market)
+    centre = mean(close, 20)
+    typical_volume = np.where(mean(volume, 20) > 0, mean(volume, 20), np.nan)
+    average_price = divided(total(market.typical * volume, 60), total(volume, 60))
+    slope = exponential(close, 21)
+    size = market.high - market.low
+    top, bottom = np.maximum(market.open, close), np.minimum(market.open, close)
+    time = more_columns(market)
+    columns = {"log_return_1": market.log_return}
+    columns |= {f"roc_{n}": close / lagged(close, n) - 1 for n in (5, 10, 20)}
+    columns |= {f"realized_vol_{n}": realised[n] for n in (10, 30, 60)}
+    columns |= {
+        "parkinson_vol_20": np.sqrt(total(squared, 20) / (4 * math.log(2) * 20)),
+        "vol_ratio": divided(realised[10], realised[60]),
+        "atr_14": average_true_range(market) / close,
+        "rsi_14": relative_strength(market, 14)[0] / 50 - 1,
+        "macd": line / close, "macd_signal": signal / close, "macd_hist": histogram / close,
+        "stoch_k": slow / 50 - 1, "stoch_d": slower / 50 - 1,
+        "cci_20": channel_index(market) / 100, "mfi_14": money_flow(market) / 50 - 1,
+        "ema_9": close / exponential(close, 9) - 1, "ema_21": close / slope - 1, "sma_50": close / mean(close, 50) - 1,
+        "ema_slope_21": slope / lagged(slope, 1) - 1, "adx_14": directional_index(market) / 100,
+        "bollinger_position": divided(close - centre, upper - centre),
+        "bollinger_width": (upper - lower) / centre,
+        "volume_zscore_30": divided(volume - mean(volume, 30), rolling(volume, 30, deviation)),
+        "volume_ratio_20": np.log((volume + typical_volume / 100) / (1.01 * typical_volume)),
+        "vwap_dist_60": close / average_price - 1, "obv_slope_20": volume_columns(market)["obv_slope"],
+        "close_position": divided((close - market.low) - (market.high - close), size),
+        "body_ratio": divided(close - market.open, size),
+        "upper_shadow": divided(market.high - top, size), "lower_shadow": divided(bottom - market.low, size),
+    }
+    columns |= {name: time[name] for name in ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")}
+    return {f"generic.{name}": values for name, values in columns.items()}
+
+
+def money_flow(market):
+    """TA-Lib's MFI of 14; none where less than one unit of the quote currency changed hands."""
+    moves = market.typical - lagged(market.typical, 1)
+    flow = market.typical * market.volume
+    known = np.where(np.isnan(moves), np.nan, flow)
+    sides = [np.where(np.isnan(moves), np.nan, np.where(side, known, 0.0)) for side in (moves > 0, moves < 0)]
+    up, down = (total(side, 14) for side in sides)
+    return np.where(up + down < 1, np.nan, 100 * divided(up, up + down))
 
 
 # Market
@@ -662,8 +717,8 @@ def write(name, lines):
 
 
 def all_columns(market):
-    columns = v2_columns(market) | market_columns(market) | session_columns(market)
-    assert len(columns) == 53 + 29 + 4
+    columns = v2_columns(market) | market_columns(market) | session_columns(market) | generic_columns(market)
+    assert len(columns) == 53 + 29 + 4 + 37
     for name, values in columns.items():
         assert len(values) == market.count and not np.isinf(values).any(), name
     return columns
@@ -691,8 +746,8 @@ FLOW_EVENTS = 400
 NOTIONAL = 1000
 BUCKET_UNITS = 25 * UNITS
 BUCKETS = 5
-# Larger trades, of more than BUCKETS + 1 buckets, are cut by InformedTradingProbability: that is not compared.
-LARGEST_TRADE = BUCKETS * BUCKET_UNITS + BUCKET_UNITS // 2
+# Beyond all buckets that are looked at, and a part of one more.
+LARGEST_TRADE = 3 * BUCKETS * BUCKET_UNITS + BUCKET_UNITS // 3
 
 
 def make_flow_events(seed):
@@ -710,7 +765,7 @@ def make_flow_events(seed):
             top = make_top(random, price, spread, top)
             events.append(top)
         elif kind < 0.75:
-            mean_size = (60 if random.uniform() < 0.08 else 6) * UNITS
+            mean_size = (150 if random.uniform() < 0.08 else 6) * UNITS
             size = min(LARGEST_TRADE, 1 + round(random.exponential(mean_size)))
             side = int(random.uniform() < 0.5 + 0.35 * math.sin(len(events) / 25))
             events.append(("trade", price + int(random.integers(-2, 3)), size, side))
