@@ -113,6 +113,9 @@ public enum FeatureModuleKind: String, Sendable, CaseIterable {
     /// What policies are trained on unless told otherwise.
     public static let standard: [FeatureModuleKind] = [.generic, .shitcoin, .btcHeston, .sentiment, .regime]
 
+    /// `standard` as `list` reads it.
+    public static var standardList: String { standard.map(\.rawValue).joined(separator: ",") }
+
     /// Names with commas between them, in that order. Throws `invalidConfiguration` for a name that no module has, for
     /// one twice and for none.
     public static func list(_ text: String) throws(FeatureError) -> [FeatureModuleKind] {

@@ -119,18 +119,25 @@ extension FeatureEngine {
 
     private var hasDeferred: Bool { configuration.modules.contains { $0.isDeferred } }
 
-    /// All bars of one market, known at their closes, as one table: `configuration` with this symbol alone.
+    /// The bars of one market with everything else that is known of it, in the order of `EventMerger`, as one table.
+    public static func table(
+        of events: [MarketEvent], symbol: String, _ configuration: FeatureConfiguration
+    ) throws(FeatureError) -> FeatureTable {
+        var engine = try FeatureEngine(configuration)
+        var table = FeatureTable(engine.schema, symbol: symbol)
+        for event in events { try engine.update(event, into: &table) }
+        return table
+    }
+
+    /// All bars of one market, known at their closes.
     public static func table(
         of bars: [Bar], symbol: String, _ configuration: FeatureConfiguration
     ) throws(FeatureError) -> FeatureTable {
-        var engine = try FeatureEngine(configuration)
-        var table = FeatureTable(engine.schema, symbol: symbol, reserving: bars.count)
-        for (index, bar) in bars.enumerated() {
-            try engine.update(
-                MarketEvent(
-                    sequence: UInt64(index + 1), exchange: "", symbol: symbol, eventTime: bar.closeTime,
-                    knownAt: bar.closeTime, payload: .bar(bar)), into: &table)
+        let events = bars.enumerated().map { index, bar in
+            MarketEvent(
+                sequence: UInt64(index + 1), exchange: "", symbol: symbol, eventTime: bar.closeTime,
+                knownAt: bar.closeTime, payload: .bar(bar))
         }
-        return table
+        return try table(of: events, symbol: symbol, configuration)
     }
 }

@@ -12,7 +12,8 @@ struct OrderFlowFeatureModule: FeatureModule {
     private var informed = InformedTradingProbability()
     private var depth: AsOfSlot<BookCost>
     private let notional: Double
-    /// Mean volume of a bar, of the last day or so: a fiftieth of a day of it is a bucket.
+    /// Mean volume of a bar, decaying over an hour of bars (two at least): a fiftieth of a day of it is a bucket. It
+    /// stays through a hole in the bars.
     private var barVolume: ExponentialMovingAverage
     private let barsPerDay: Double
     private var bought = 0.0
@@ -49,7 +50,7 @@ struct OrderFlowFeatureModule: FeatureModule {
         depth = AsOfSlot(tolerance: configuration.bookTolerance)
         notional = configuration.referenceNotional
         barsPerDay = max(1, 86_400 / configuration.interval.seconds)
-        // The first hour's mean is the first size of a bucket.
+        // The first hour's simple mean is the first size of a bucket.
         barVolume = ExponentialMovingAverage(max(2, Int((3600 / configuration.interval.seconds).rounded())))
     }
 

@@ -33,9 +33,6 @@ public struct MarketEvents: Restorable {
 
     public init() {}
 
-    /// Bars before everything that is judged has a value, given the averages that `update` is told.
-    public var warmUp: Int { 20 }
-
     /// The averages and the index are those of the same bar: `nil` while they are not there, and for an index that says
     /// nothing.
     public mutating func update(

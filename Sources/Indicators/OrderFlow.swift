@@ -121,7 +121,8 @@ public struct InformedTradingProbability: Restorable {
         }
     }
 
-    /// Takes a trade of `quantity` base units. `bucketVolume`, positive: the size of buckets that open now.
+    /// Takes a trade of `quantity` base units. `bucketVolume`: the size of buckets that open now. Where either is not a
+    /// positive number (a market whose mean volume is 0 has no size of a bucket), nothing is taken.
     public mutating func update(quantity: Double, isBuy: Bool, bucketVolume: Double) {
         guard quantity > 0, bucketVolume > 0, bucketVolume.isFinite else { return }
         var rest = quantity

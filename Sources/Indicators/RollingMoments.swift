@@ -11,7 +11,6 @@ internal import Kernels
 /// kurtosis m₄/m₂² − 3.
 public struct RollingMoments: Indicator {
     private var window: Window
-    private var newest = 0.0
     private var shift = 0.0
     private var sum1 = 0.0
     private var sum2 = 0.0
@@ -28,11 +27,11 @@ public struct RollingMoments: Indicator {
     @discardableResult
     @inline(__always)
     public mutating func update(_ value: Double) -> Double? {
-        newest = value
         if window.count == 0 { shift = value }
-        let evicted = window.push(value)
+        let wasFull = window.isFull
+        let evicted = window.exchange(value)
         add(value - shift, weight: 1)
-        if let evicted { add(evicted - shift, weight: -1) }
+        if wasFull { add(evicted - shift, weight: -1) }
         let drift = sum1 / Double(window.count)
         let spread = sum2 / Double(window.count) - drift * drift
         if window.hasWrapped || drift * drift > 16 * max(spread, 0) || sum4 < 1e-3 * peak {
@@ -109,23 +108,13 @@ public struct RollingMoments: Indicator {
         }
     }
 
-    /// How many standard deviations the newest value lies from the window's mean, itself included.
-    /// `nil` until the window is full, and while all values are equal.
-    public var zScore: Double? {
-        mutating get {
-            guard let mean, let deviation = standardDeviation, deviation > 0 else { return nil }
-            return (newest - mean) / deviation
-        }
-    }
-
     public func save(to writer: inout StateWriter) {
         window.save(to: &writer)
-        for value in [newest, shift, sum1, sum2, sum3, sum4, peak] { writer.write(value) }
+        for value in [shift, sum1, sum2, sum3, sum4, peak] { writer.write(value) }
     }
 
     public mutating func restore(from reader: inout StateReader) throws(IndicatorError) {
         try window.restore(from: &reader)
-        newest = try reader.readDouble()
         shift = try reader.readDouble()
         sum1 = try reader.readDouble()
         sum2 = try reader.readDouble()

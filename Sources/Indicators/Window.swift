@@ -25,16 +25,8 @@ public struct Window: Restorable {
     }
 
     public var isFull: Bool { count == capacity }
-    /// True right after every `capacity`-th push: the time to recompute what is otherwise kept by differences.
+    /// True right after every `capacity`-th value: the time to recompute what is otherwise kept by differences.
     public var hasWrapped: Bool { next == 0 && count == capacity }
-
-    /// Adds `value` and returns the one that had to go, once the window is full.
-    @discardableResult
-    public mutating func push(_ value: Double) -> Double? {
-        let wasFull = isFull
-        let evicted = exchange(value)
-        return wasFull ? evicted : nil
-    }
 
     /// Adds `value` and returns the one that had to go; 0 while the window fills.
     @inline(__always)
@@ -45,15 +37,6 @@ public struct Window: Restorable {
         next = following == capacity ? 0 : following
         if count < capacity { count &+= 1 }
         return evicted
-    }
-
-    /// The value `age` pushes ago: 0 is the newest. Traps when it is not (or no longer) there.
-    ///
-    /// Mutating like all that reads the values, for speed alone: elsewhere the compiler reads a copy of the window.
-    public mutating func value(age: Int) -> Double {
-        precondition(age >= 0 && age < count, "the window does not reach back so far")
-        let index = next - 1 - age
-        return storage[index < 0 ? index + capacity : index]
     }
 
     /// The sum over the values of a full window of what `transform` makes of them, four at a time.

@@ -50,7 +50,7 @@ public struct TickRecordingReader: Sendable {
     private static func message(_ text: Span<UInt8>) throws(RowFault) -> (body: JSONValue, time: Timestamp?) {
         var start = 0
         while start < text.count, text[start] != UInt8(ascii: "{") { start += 1 }
-        guard start > 0, start < text.count else { throw .notJSON }
+        guard start > 0, start < text.count, text[start - 1] == UInt8(ascii: " ") else { throw .notJSON }
         for index in 0..<(start - 1) where text[index] < 0x30 || text[index] > 0x39 { throw .notATime }
         guard let object = JSONValue(text.extracting(start...)), case .object = object else { throw .notJSON }
         let body = object["data"] ?? object

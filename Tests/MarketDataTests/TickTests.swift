@@ -123,9 +123,11 @@ struct TickTests {
         #expect(maker.advance(to: Timestamp(seconds: 1 << 40)).count == 10_000, "a silence has an end")
     }
 
-    @Test("Recorded streams, spot and futures: no line refused, no break of the book, its best levels near the quotes")
+    @Test(
+        "Recorded streams, spot and futures: no line refused, no break of the book, its best levels near the quotes",
+        .enabled(if: Shared.data != nil, "no recorded data beside the checkout"))
     func recorded() throws {
-        guard let data = Shared.data else { return }
+        let data = try #require(Shared.data)
         for name in ["spot_btcusdt_20240808", "usdm_btcusdt_20240808_first150s"] {
             let path = "\(data)/binance_ticks/\(name).jsonl.gz"
             let recording = try TickRecordingReader().read(.file(path: path), symbol: "BTCUSDT")

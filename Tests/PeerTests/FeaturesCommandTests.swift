@@ -85,18 +85,29 @@ import Testing
         let checked = try await Self.vomma("check", path("TESTUSDT_1m.csv"), "--output", path("page.html"))
         #expect(checked.status == 0, "\(checked.output)")
         #expect(checked.output.contains("none looks ahead, all within their bounds"))
-        #expect(checked.output.contains("market.close, market.ema_9") || checked.output.contains("market.price"))
+        let twins = checked.output.split(separator: "\n").filter { $0.contains("market.close,") }
+        #expect(twins.count == 1 && twins[0].contains("market.price"), "a close is its market's price")
         let page = try String(contentsOfFile: path("page.html"), encoding: .utf8)
         #expect(page.contains("<svg") && page.contains("v2.feat_rsi_14"))
         let drawn = try await Self.vomma(
             "plot", path("TESTUSDT_1m.csv"), "--columns", "market.close,market.rsi_14", "--output", path("plot.html"))
         #expect(drawn.status == 0, "\(drawn.output)")
         #expect(try String(contentsOfFile: path("plot.html"), encoding: .utf8).contains("market.rsi_14"))
-        for (arguments, message) in [
+        func fills(_ text: String) throws -> [String] {
+            let file = folder.appending(path: "fills-\(UUID().uuidString).csv")
+            try text.write(to: file, atomically: true, encoding: .utf8)
+            return ["compute", path("TESTUSDT_1m.csv"), "-o", path("x.csv"), "--fills", file.path]
+        }
+        for (arguments, message) in try [
             (["check"], "give a file of candles or --stream"), (["check", "--stream", "x"], "--stream needs --symbol"),
             (["check", path("none.csv")], "none.csv"),
             (["compute", path("TESTUSDT_1m.csv"), "-o", path("x.txt")], "ends in .csv or .npz"),
             (["compute", path("TESTUSDT_1m.csv"), "-o", path("x.csv"), "--modules", "v3"], "no module “v3”"),
+            (fills("time_ms,quantity,price,fee\n1769990460500,,100,0.1\n"), "fill 1: quantity is missing"),
+            (fills("time_ms,quantity,price,fee\n,1,100,0.1\n"), "fill 1: time_ms is missing"),
+            (fills("time_ms,quantity,price,fee\n9,1,100,0\n8,1,100,0\n"), "fill 2: it is earlier"),
+            (fills("time_ms,quantity,price,fee\n9,1,100\n"), "line 2: wrongFieldCount"),
+            (fills("time_ms,quantity,price,fee,decided_ms\n9,1,1,0,\n9,1,1,0,1e300\n"), "fill 2: decided_ms is no time"),
             (["plot", path("TESTUSDT_1m.csv"), "--columns", "a.b"], "no column a.b"),
         ] {
             let outcome = try await Self.run(arguments)

@@ -26,15 +26,14 @@ struct FeatureServiceDefinition: ServiceDefinition {
         regimes = settings.addresses(
             "regime.sentiment.service", default: Address(host: "127.0.0.1", port: DefaultPort.regimeSentiment),
             "where regime-sentiment-service is")
-        let names = settings.string("feature.modules", default: Self.standardModules, Self.modulesMeaning)
+        let names = settings.string(
+            "feature.modules", default: FeatureModuleKind.standardList,
+            "modules of columns (docs/features.md); the trainer's too")
         do throws(FeatureError) { terms = FeatureTerms(modules: try FeatureModuleKind.list(names)) } catch {
             settings.fault("VOMMA_FEATURE_MODULES: \(error)")
             terms = FeatureTerms(modules: FeatureModuleKind.standard)
         }
     }
-
-    private static let standardModules = FeatureModuleKind.standard.map(\.rawValue).joined(separator: ",")
-    private static let modulesMeaning = "modules of columns (docs/features.md); the trainer's too"
 
     func parts(_ environment: ServiceEnvironment) async throws -> ServiceParts {
         let pool = try environment.requirePool()

@@ -25,9 +25,9 @@ struct TrainerServiceDefinition: ServiceDefinition {
             "checkpoint.seconds", default: 5, in: 1...3600, "seconds of work between two checkpoints of a job")
         worker.leaseDuration = .seconds(Int64(lease))
         worker.checkpointInterval = .seconds(checkpoint)
-        let standard = FeatureModuleKind.standard.map(\.rawValue).joined(separator: ",")
         let names = settings.string(
-            "feature.modules", default: standard, "modules of columns (docs/features.md); feature-service's too")
+            "feature.modules", default: FeatureModuleKind.standardList,
+            "modules of columns (docs/features.md); feature-service's too")
         do throws(FeatureError) { worker.featureModules = try FeatureModuleKind.list(names) } catch {
             settings.fault("VOMMA_FEATURE_MODULES: \(error)")
         }

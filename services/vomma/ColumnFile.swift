@@ -1,8 +1,6 @@
-internal import ArgumentParser
 internal import Features
 internal import Foundation
 internal import MarketData
-internal import VommaProto
 
 /// Columns against time, to be written as CSV or as NumPy's .npz.
 struct ColumnFile {
@@ -11,9 +9,7 @@ struct ColumnFile {
     /// [rows × names], row-major; NaN where absent.
     private var values: [Double] = []
 
-    var count: Int { times.count }
-
-    init(names: [String]) { self.names = names }
+    private var count: Int { times.count }
 
     init(_ table: FeatureTable) {
         names = table.schema.names
@@ -28,51 +24,18 @@ struct ColumnFile {
         for row in times.indices { for column in targets.columns { values.append(column.values[row] ?? .nan) } }
     }
 
-    /// The account's columns at the bars' closes. Throws `ValidationError` for a file that is not one of fills.
-    init(_ bars: [MarketData.Bar], fills path: String, capital: Double) throws {
+    /// The account's columns at the bars' closes; executions after the last of them are not shown.
+    init(_ bars: [Bar], _ executions: [Execution], capital: Double) {
         names = SystemColumns.definitions.map { "system.\($0.name)" }
-        let table = try NumericTable(.file(path: path))
-        func column(_ name: String) throws -> [Double] {
-            guard let values = table[name] else {
-                throw ValidationError("\(path) has no column \(name): fills have time_ms, quantity, price and fee")
-            }
-            return values
-        }
-        let stamps = try column("time_ms")
-        let (quantities, prices, fees) = (try column("quantity"), try column("price"), try column("fee"))
-        let decided = table["decided_ms"]
         var tracker = SystemColumnTracker(capital: capital)
-        var next = 0
+        var waiting = executions[...]
         for bar in bars {
-            while next < stamps.count, stamps[next] < Double(bar.closeTime.milliseconds) {
-                guard next == 0 || stamps[next] >= stamps[next - 1] else {
-                    throw ValidationError("\(path), fill \(next + 1): earlier than the one before")
-                }
-                tracker.take(
-                    Execution(
-                        time: Timestamp(milliseconds: Int64(stamps[next])), signedQuantity: quantities[next],
-                        price: prices[next], fee: fees[next],
-                        decidedAt: decided.map { Timestamp(milliseconds: Int64($0[next])) }))
-                next += 1
+            while let next = waiting.first, next.time < bar.closeTime {
+                tracker.take(next)
+                waiting.removeFirst()
             }
             times.append(bar.closeTime)
             values += tracker.close(at: bar.close).values.map { $0 ?? .nan }
-        }
-    }
-
-    /// Adds vectors as the service sends them.
-    mutating func append(_ block: FeatureBlock) throws {
-        let rows = block.barTimesMicroseconds.count
-        let width = (names.count + 7) / 8
-        guard block.values.count == rows * names.count, block.valid.count == rows * width else {
-            throw ValidationError("\(rows) vectors of \(block.values.count) values; the schema has \(names.count)")
-        }
-        times += block.barTimesMicroseconds.map { Timestamp(microseconds: $0) }
-        for row in 0..<rows {
-            for index in names.indices {
-                let isThere = block.valid[row * width + (index >> 3)] >> UInt8(index & 7) & 1 == 1
-                values.append(isThere ? block.values[row * names.count + index] : .nan)
-            }
         }
     }
 

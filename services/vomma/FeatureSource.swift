@@ -69,9 +69,9 @@ struct FeatureSource: ParsableArguments {
     }
 
     /// The bars; what is wrong with the file is told on the terminal.
-    func bars() throws -> [Bar] {
+    private func bars(_ span: Range<Timestamp>?) throws -> [Bar] {
         guard let file else { throw ValidationError("a file of candles or --ticks is missing") }
-        let loaded = try KlineReader(interval: try barInterval()).read(.file(path: file), span: try span())
+        let loaded = try KlineReader(interval: try barInterval()).read(.file(path: file), span: span)
         Self.tell(loaded.report, Terminal())
         guard !loaded.rows.isEmpty else { throw ValidationError("no candle in \(file)") }
         return loaded.rows
@@ -86,13 +86,21 @@ struct FeatureSource: ParsableArguments {
         if refused > 10 { terminal.note("  …") }
     }
 
-    /// All columns of all bars. Of one time, trades and quotes come before the bar that they are part of.
-    func table(_ terminal: Terminal) throws -> (bars: [Bar], table: FeatureTable) {
+    /// What the files tell, in order, and all columns of all bars of it.
+    struct Computed {
+        var bars: [Bar]
+        var events: [MarketEvent]
+        var table: FeatureTable
+    }
+
+    /// Of one time, trades and quotes come before the bar that they are part of.
+    func compute(_ terminal: Terminal) throws -> Computed {
         let configuration = try configuration()
+        let span = try span()
         terminal.begin("read")
         var events: [MarketEvent] = []
         if let trades {
-            let loaded = try TradeReader().read(.file(path: trades))
+            let loaded = try TradeReader().read(.file(path: trades), span: span)
             Self.tell(loaded.report, terminal)
             events = loaded.rows.map { event($0.time, .trade($0.value)) }
         }
@@ -100,9 +108,9 @@ struct FeatureSource: ParsableArguments {
             let recording = try TickRecordingReader().read(.file(path: ticks), symbol: symbolName)
             Self.tell(recording.report, terminal)
             if recording.breaks > 0 { terminal.note("\(ticks): the book broke off \(recording.breaks) times") }
-            events += recording.events
+            events += recording.events.filter { span?.contains($0.knownAt) ?? true }
         }
-        let bars = try file != nil ? bars() : Self.bars(of: events, configuration.interval)
+        let bars = try file != nil ? bars(span) : Self.bars(of: events, configuration.interval)
         guard !bars.isEmpty else { throw ValidationError("not one bar of \(configuration.interval.seconds) s") }
         events += bars.map { event($0.closeTime, .bar($0)) }
         events = EventMerger.merge([events])
@@ -115,7 +123,7 @@ struct FeatureSource: ParsableArguments {
             if index & 4095 == 0 { terminal.update(Double(index) / Double(events.count), "\(event.knownAt)") }
         }
         terminal.finish("\(table.count) × \(table.schema.count) values, schema \(table.schema.version)")
-        return (bars, table)
+        return Computed(bars: bars, events: events, table: table)
     }
 
     private func event(_ time: Timestamp, _ payload: MarketEvent.Payload) -> MarketEvent {

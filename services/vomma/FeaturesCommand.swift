@@ -81,10 +81,13 @@ struct FeaturesCommand: AsyncParsableCommand {
         func run() async throws {
             try await explaining {
                 let terminal = Terminal()
-                let (bars, table) = try source.table(terminal)
-                var outputs = [(suffix: "", ColumnFile(table))]
-                if targets { outputs.append((".targets", ColumnFile(Targets(bars)))) }
-                if let fills { outputs.append((".system", try ColumnFile(bars, fills: fills, capital: capital))) }
+                let computed = try source.compute(terminal)
+                var outputs = [(suffix: "", ColumnFile(computed.table))]
+                if targets { outputs.append((".targets", ColumnFile(Targets(computed.bars)))) }
+                if let fills {
+                    let executions = try FillFile(path: fills).executions
+                    outputs.append((".system", ColumnFile(computed.bars, executions, capital: capital)))
+                }
                 terminal.begin("write")
                 for (suffix, columns) in outputs {
                     let name = (output as NSString).deletingPathExtension + suffix + "."
@@ -118,9 +121,10 @@ struct FeaturesCommand: AsyncParsableCommand {
             guard output.hasSuffix(".csv") || output.hasSuffix(".npz") else {
                 throw ValidationError("--output ends in .csv or .npz")
             }
-            guard Timestamp(from) != nil, Timestamp(to) != nil else {
+            guard let first = Timestamp(from), let last = Timestamp(to) else {
                 throw ValidationError("--from and --to are such as 2026-01-31 or 2026-01-31T12:00:00Z")
             }
+            guard first < last else { throw ValidationError("--to is not after --from") }
         }
 
         func run() async throws {
@@ -129,21 +133,11 @@ struct FeaturesCommand: AsyncParsableCommand {
                 let client = FeatureClient(try stack.channel(.featureService))
                 let terminal = Terminal()
                 terminal.begin("fetch \(stream) \(symbol)")
-                let schema = try await client.describeSchema(DescribeSchemaRequest())
-                var columns = ColumnFile(names: schema.names)
-                let request = GetFeaturesRequest(
-                    stream: stream, symbol: symbol, fromMicroseconds: first.microseconds,
-                    toMicroseconds: last.microseconds)
-                for try await block in client.getFeatures(request) {
-                    try columns.append(block)
-                    let time = Timestamp(microseconds: block.barTimesMicroseconds.last ?? first.microseconds)
+                let stored = try await StoredFeatures(client, stream: stream, symbol: symbol, first..<last) { time in
                     terminal.update((time - first).seconds / (last - first).seconds, "\(time)")
                 }
-                terminal.finish("\(columns.count) vectors, schema \(schema.schemaVersion)")
-                guard columns.count > 0 else {
-                    throw ValidationError("no vector of \(symbol) in \(stream) between \(first) and \(last)")
-                }
-                try columns.write(to: output)
+                terminal.finish("\(stored.table.count) vectors, schema \(stored.schemaVersion)")
+                try ColumnFile(stored.table).write(to: output)
                 print(output)
             }
         }
@@ -194,11 +188,12 @@ struct FeaturesCommand: AsyncParsableCommand {
         /// The table, and the columns that look ahead; `nil` for stored ones, of which that cannot be said.
         private func judged(_ terminal: Terminal) async throws -> (FeatureTable, [String]?) {
             guard let stream else {
-                let (bars, table) = try source.table(terminal)
+                let computed = try source.compute(terminal)
                 terminal.begin("compute without the end")
-                let ahead = try LookAhead(source.configuration(), source.symbolName).columns(bars, table)
+                let ahead = try LookAhead(configuration: source.configuration(), symbol: source.symbolName)
+                    .columns(computed.events, computed.table)
                 terminal.finish(ahead.isEmpty ? "nothing looks ahead" : "\(ahead.count) columns look ahead")
-                return (table, ahead)
+                return (computed.table, ahead)
             }
             let client = FeatureClient(try stack.channel(.featureService))
             terminal.begin("fetch \(stream) \(source.symbolName)")
@@ -222,7 +217,7 @@ struct FeaturesCommand: AsyncParsableCommand {
         func run() async throws {
             try await explaining {
                 let names = columns.split(separator: ",").map(String.init)
-                let (_, table) = try source.table(Terminal())
+                let table = try source.compute(Terminal()).table
                 let charts: [Report.Block] = try names.map { name in
                     guard let index = table.schema.index(of: name) else {
                         throw ValidationError("no column \(name) in the modules \(source.modules)")
@@ -236,43 +231,5 @@ struct FeaturesCommand: AsyncParsableCommand {
                 print("page: \(output)")
             }
         }
-    }
-}
-
-/// Which columns have looked ahead: computed again with the last tenth of the bars removed, and with it scrambled.
-struct LookAhead {
-    let configuration: FeatureConfiguration
-    let symbol: String
-
-    init(_ configuration: FeatureConfiguration, _ symbol: String) {
-        self.configuration = configuration
-        self.symbol = symbol
-    }
-
-    /// Names, sorted; columns that trades feed are compared too, for they are absent in all of the runs or in none.
-    func columns(_ bars: [MarketData.Bar], _ table: FeatureTable) throws -> [String] {
-        let cut = bars.count - max(1, bars.count / 10)
-        guard cut > 0 else { return [] }
-        let whole = try FeatureEngine.table(of: bars, symbol: symbol, configuration)
-        let removed = try FeatureEngine.table(of: Array(bars[..<cut]), symbol: symbol, configuration)
-        let scrambled = bars.enumerated().map { index, bar in
-            guard index >= cut else { return bar }
-            var bar = bar
-            let factor = 0.5 + Double((index &* 7919) % 1000) / 1000
-            (bar.open, bar.high, bar.low, bar.close) = (
-                bar.open * factor, bar.high * factor, bar.low * factor, bar.close * factor
-            )
-            bar.volume *= 2 - factor
-            return bar
-        }
-        let other = try FeatureEngine.table(of: scrambled, symbol: symbol, configuration)
-        let width = whole.schema.count
-        return whole.schema.names.indices.filter { column in
-            (0..<cut).contains { row in
-                let place = row * width + column
-                let bits = whole.values[place].bitPattern
-                return removed.values[place].bitPattern != bits || other.values[place].bitPattern != bits
-            }
-        }.map { whole.schema.names[$0] }
     }
 }

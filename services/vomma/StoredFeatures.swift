@@ -7,11 +7,19 @@ internal import VommaProto
 /// Vectors that a running stack has stored, as a table, with what its schema says of each column.
 struct StoredFeatures {
     let table: FeatureTable
+    /// The stack's own.
+    let schemaVersion: String
 
-    /// `span`: the bars' closes; `nil`: all. Throws `ValidationError` where there is no vector.
-    init(_ client: FeatureClient, stream: String, symbol: String, _ span: Range<Timestamp>?) async throws {
+    /// `span`: the bars' closes; `nil`: all. `progress` is told the newest bar's. Throws `ValidationError` where there
+    /// is no vector.
+    init(
+        _ client: FeatureClient, stream: String, symbol: String, _ span: Range<Timestamp>?,
+        progress: (Timestamp) -> Void = { _ in }
+    ) async throws {
+        let described = try await client.describeSchema(DescribeSchemaRequest())
+        schemaVersion = described.schemaVersion
         let schema = try FeatureSchema(
-            try await client.describeSchema(DescribeSchemaRequest()).columns.map { column in
+            described.columns.map { column in
                 var bounds: ClosedRange<Double>?
                 if let low = column.lowerBound, let high = column.upperBound, low <= high { bounds = low...high }
                 return FeatureDefinition(
@@ -27,6 +35,7 @@ struct StoredFeatures {
             closes += block.closes
             values += block.values
             valid += block.valid
+            if let newest = times.last { progress(newest) }
         }
         guard !times.isEmpty else { throw ValidationError("no vector of \(symbol) is stored in \(stream) for that span") }
         table = try FeatureTable(
