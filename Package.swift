@@ -163,7 +163,11 @@ let package = Package(
                 "Evaluation", "Features", "Heston", "HestonInverse", "Learning", "NeuralNetworks", "Policies", "Regimes", "Telemetry", "Trading", metrics,
             ]),
         service(
-            "vomma", ["DynamicMessages", "Features", "Heston", "HestonInverse", "LocalStack", "Reports", "Telemetry", "Trading", argumentParser, signals]),
+            "vomma",
+            [
+                "DynamicMessages", "Evaluation", "Features", "Heston", "HestonInverse", "LocalStack", "Policies", "Reports",
+                "Telemetry", "Trading", argumentParser, signals,
+            ]),
 
         // What tests use: a service for foreign clients, and an executable to let them loose on.
         .target(
@@ -247,7 +251,8 @@ let package = Package(
         .testTarget(
             name: "TrainerTests",
             dependencies: [
-                "trainer", "Features", "Heston", "HestonInverse", "Kernels", "Learning", "MarketData", "Policies", "RPC", "Storage", "Telemetry",
+                "trainer", "Evaluation", "Features", "Heston", "HestonInverse", "Kernels", "Learning", "MarketData", "NeuralNetworks",
+                "Policies", "RPC", "Storage", "Telemetry",
                 "TestKit", "Trading", "VommaProto", lifecycle, logging,
             ], swiftSettings: strict),
         tests("VommaProto", ["ChildProcesses", "Kernels", "RPC", "protoc-gen-vomma"], golden: ["Golden"]),

@@ -213,7 +213,7 @@ submit() { # KEY KIND SPECIFICATION → job id
 job_is() { [ "$(value "SELECT state FROM jobs WHERE job_id = $1")" = "$2" ]; }
 promote() { # NAME JOB
     call trainer:50057 vomma.v1.Trainer/PromoteModel \
-        "{\"name\": \"$1\", \"version\": $(value "SELECT version FROM models WHERE job_id = $2")}"
+        "{\"name\": \"$1\", \"version\": $(value "SELECT version FROM models WHERE job_id = $2"), \"unaccepted\": true}"
 }
 training() { # NAME STEPS
     echo "{\"name\": \"$1\", \"stream\": \"train\", \"exchange\": \"simulation\", \"symbol\": \"ALTUSDT\",
@@ -246,11 +246,11 @@ check "a stream to train on" call market-gateway:50051 vomma.v1.MarketGateway/Cr
     \"exchange\": \"simulation\", \"symbols\": [\"ALTUSDT\"], \"fromMicroseconds\": $(us 0),
     \"toMicroseconds\": $(us 8)}" --timeout 60s
 check "its features" call feature-service:50052 vomma.v1.FeatureService/Compute '{"stream": "train"}'
-policy_job=$(submit policy ppo "$(training policy 1024)")
+policy_job=$(submit policy policy.ppo "$(training policy 1024)")
 within 90 "a policy is trained" job_is "$policy_job" succeeded
 check "and promoted" promote policy "$policy_job"
 long=600000
-calm_job=$(submit calm ppo "$(training calm $long)")
+calm_job=$(submit calm policy.ppo "$(training calm $long)")
 check "a stream is replayed" replay calm 0
 within 120 "and traded to its end" finished calm
 within 240 "a longer training ends" job_is "$calm_job" succeeded
@@ -259,7 +259,7 @@ within 240 "a longer training ends" job_is "$calm_job" succeeded
 
 heading "The same, with a crash of every container"
 check "the stream again, a bar each 60 ms" replay storm 60000
-storm_job=$(submit storm ppo "$(training storm $long)")
+storm_job=$(submit storm policy.ppo "$(training storm $long)")
 crashed=()
 crash_next() { # a container of the service: of the trainers the one that has the job
     local id

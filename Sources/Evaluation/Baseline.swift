@@ -32,6 +32,23 @@ public enum Baseline: Sendable, Equatable {
         return [.buyAndHold, .flat, .random(turnoverPerBar: turnover, seed: seed), .emaCross(fast: 12, slow: 26)]
     }
 
+    /// Curves of baselines are thinned to so many points.
+    static let pointLimit = 500
+
+    /// The usual four beside `result`, under the same conditions, by name. `willRun` is told each before it runs.
+    public static func reports(
+        beside result: BacktestResult, _ backtest: Backtest, on series: MarketSeries, span: Range<Int>, seed: UInt64,
+        willRun: (Int, String) throws -> Void = { _, _ in }
+    ) throws -> [String: BacktestReport] {
+        var reports: [String: BacktestReport] = [:]
+        for (index, baseline) in standard(beside: result, seed: seed).enumerated() {
+            try willRun(index, baseline.name)
+            let found = try baseline.run(backtest, on: series, span: span)
+            reports[baseline.name] = BacktestReport(found, pointLimit: pointLimit)
+        }
+        return reports
+    }
+
     /// Runs the baseline under the same conditions as a policy. Traps on periods or a turnover out of range.
     public func run(
         _ backtest: Backtest, on series: MarketSeries, span: Range<Int>

@@ -10,7 +10,9 @@ extension MLPPolicy {
     static let parameterLimit = 1 << 27
 
     /// The policy as a safetensors file, equal bytes for equal policies.
-    public func safetensors() -> [UInt8] {
+    public func safetensors() -> [UInt8] { file.bytes() }
+
+    var file: Safetensors {
         var metadata = self.metadata.filter { !$0.key.hasPrefix(Self.reservedPrefix) }
         metadata["vomma.kind"] = Self.kind
         metadata["vomma.format"] = Self.format
@@ -23,13 +25,17 @@ extension MLPPolicy {
         let tensors = Self.slices(actor, critic, logStd).map { slice in
             Tensor(slice.name, shape: slice.shape, .float32(Array(parameters[slice.range])))
         }
-        return Safetensors(metadata: metadata, tensors: tensors).bytes()
+        return Safetensors(metadata: metadata, tensors: tensors)
     }
 
     /// Reads what `safetensors()` wrote. Throws `checkpoint`, `metadata`, `unsupported` or `parameterNotFinite`.
     public init(safetensors bytes: [UInt8]) throws(PolicyError) {
         let file: Safetensors
         do { file = try Safetensors(bytes: bytes) } catch { throw .checkpoint(error) }
+        try self.init(file)
+    }
+
+    init(_ file: Safetensors) throws(PolicyError) {
         let kind = file.metadata["vomma.kind"] ?? ""
         let format = file.metadata["vomma.format"] ?? ""
         guard kind == Self.kind, format == Self.format else { throw .unsupported(kind: kind, format: format) }

@@ -14,6 +14,11 @@ public enum PolicyError: Error, Sendable, Equatable, CustomStringConvertible {
     case observationSize(expected: Int, found: Int)
     /// An input is NaN or infinite. Absent features must be filled and masked before.
     case observationNotFinite(index: Int)
+    /// A head answers a golden input otherwise than it did when it was stored: the file is damaged, or was made by code
+    /// whose arithmetic differs.
+    case headWrong(head: String, input: Int, expected: Float, found: Float)
+    /// A head gives one answer to all golden inputs: it is dead. Train anew.
+    case headDead(head: String)
 
     public var description: String {
         switch self {
@@ -23,6 +28,9 @@ public enum PolicyError: Error, Sendable, Equatable, CustomStringConvertible {
         case .parameterNotFinite(let index): "policy parameter \(index) is not finite"
         case .observationSize(let expected, let found): "observation of \(found) numbers, \(expected) needed"
         case .observationNotFinite(let index): "observation is not finite at \(index)"
+        case .headWrong(let head, let input, let expected, let found):
+            "head \(head) answers golden input \(input) with \(found), not \(expected) as when it was stored"
+        case .headDead(let head): "head \(head) is dead: it gives the same answer to all golden inputs"
         }
     }
 }

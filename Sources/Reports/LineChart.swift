@@ -6,10 +6,13 @@ public struct LineChart: Sendable {
         public var name: String
         /// Increasing x; y may be NaN, which breaks the line there.
         public var points: [(x: Double, y: Double)]
+        /// Single dots in place of a line: trades on a price.
+        public var isDotted: Bool
 
-        public init(name: String, points: [(x: Double, y: Double)]) {
+        public init(name: String, points: [(x: Double, y: Double)], isDotted: Bool = false) {
             self.name = name
             self.points = points
+            self.isDotted = isDotted
         }
     }
 
@@ -78,8 +81,16 @@ public struct LineChart: Sendable {
         var legendX = left + 90
         for (index, one) in series.enumerated() {
             let colour = Self.colours[index % Self.colours.count]
-            out += "<path fill=\"none\" stroke=\"\(colour)\" stroke-width=\"1.4\" d=\""
-            out += Self.path(Self.thinned(one.points, from: minX, to: maxX), x: x, y: y) + "\"/>"
+            let points = Self.thinned(one.points, from: minX, to: maxX)
+            if one.isDotted {
+                for point in points where point.y.isFinite {
+                    out += "<circle cx=\"\(x(point.x).shown(1))\" cy=\"\(y(point.y).shown(1))\" r=\"2.2\" "
+                    out += "fill=\"\(colour)\"/>"
+                }
+            } else {
+                out += "<path fill=\"none\" stroke=\"\(colour)\" stroke-width=\"1.4\" d=\""
+                out += Self.path(points, x: x, y: y) + "\"/>"
+            }
             out += "<rect x=\"\(legendX.shown(0))\" y=\"\(top - 14)\" width=\"10\" height=\"10\" fill=\"\(colour)\"/>"
             out +=
                 "<text x=\"\((legendX + 14).shown(0))\" y=\"\(top - 5)\" class=\"tick start\">\(one.name.htmlEscaped)</text>"

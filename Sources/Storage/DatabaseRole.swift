@@ -84,6 +84,7 @@ public struct DatabaseRole: Sendable, Equatable {
             "trainer",
             [
                 "jobs": .upsert, "job_metrics": .upsert, "models": .upsert, "normalisers": .append,
+                "trials": .append, "final_block_reads": .append, "acceptances": .append, "promotions": .append,
                 "feature_schemas": .select, "features": .select, "bars": .select, "instruments": .select,
                 "streams": .select, "iv_surfaces": .select,
             ]),
@@ -96,11 +97,12 @@ public struct DatabaseRole: Sendable, Equatable {
 
     /// All tables and views of the schema; a test compares them with the database.
     static let readable = [
-        "bars", "book_tops", "consumer_states", "daily_performance", "decisions", "equity", "fear_greed",
-        "feature_schemas", "features", "fills", "funding_rates", "heston_fits", "instruments", "iv_surfaces",
-        "job_metrics", "jobs", "latency_per_hop", "messages", "models", "normalisers", "open_interest",
-        "option_quotes", "order_events", "orders", "positions", "regimes", "risk_events", "sentiment", "settings",
-        "stream_events", "streams", "trade_fills", "trades", "trades_public",
+        "acceptances", "bars", "book_tops", "consumer_states", "daily_performance", "decisions", "equity",
+        "fear_greed", "feature_schemas", "features", "fills", "final_block_reads", "funding_rates", "heston_fits",
+        "instruments", "iv_surfaces", "job_metrics", "jobs", "latency_per_hop", "messages", "models", "normalisers",
+        "open_interest", "option_quotes", "order_events", "orders", "positions", "promotions", "regimes",
+        "risk_events", "sentiment", "settings", "stream_events", "streams", "trade_fills", "trades", "trades_public",
+        "trials",
     ]
 
     public static func named(_ service: String) -> DatabaseRole? { all.first { $0.service == service } }

@@ -17,6 +17,7 @@ public struct Migration: Sendable, Equatable {
     public static let all: [Migration] = [
         Migration(number: 1, name: "initial", bytes: PackageResources._001_initial_sql),
         Migration(number: 2, name: "retention", bytes: PackageResources._002_retention_sql),
+        Migration(number: 3, name: "acceptance", bytes: PackageResources._003_acceptance_sql),
     ]
 
     private init(number: Int, name: String, bytes: [UInt8]) {

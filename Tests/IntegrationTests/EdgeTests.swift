@@ -227,12 +227,12 @@ extension Integration {
             #expect(before.modelVersion == market.policyVersion)
             let garbage = try await fleet.pool.withConnection { connection in
                 try ModelRepository.register(
-                    name: "policy", kind: "ppo", checkpoint: [1, 2, 3], schemaVersion: before.schemaVersion,
+                    name: "policy", kind: "policy.ppo", checkpoint: [1, 2, 3], schemaVersion: before.schemaVersion,
                     normaliserID: before.normaliserID, metrics: "{}", lineage: "{}", jobID: nil, on: connection
                 ).version
             }
             _ = try await fleet.trainer.promoteModel(
-                PromoteModelRequest(name: "policy", version: garbage), options: patient)
+                PromoteModelRequest(name: "policy", version: garbage, unaccepted: true), options: patient)
             try await fleet.until("the failure is logged") {
                 let log = try String(contentsOfFile: fleet.stack.child(.policyService).logPath, encoding: .utf8)
                 return log.contains("cannot be loaded")
@@ -264,7 +264,7 @@ extension Integration {
             #expect(wild?.code == .invalidArgument)
 
             _ = try await fleet.trainer.promoteModel(
-                PromoteModelRequest(name: "policy", version: market.policyVersion), options: patient)
+                PromoteModelRequest(name: "policy", version: market.policyVersion, unaccepted: true), options: patient)
         }
 
         // MARK: Files

@@ -46,7 +46,7 @@ struct Market: Sendable {
         let computed = fleet.features.compute(ComputeRequest(stream: Self.trainStream), options: patient)
         for try await _ in computed {}
 
-        let policy = try await fleet.job("policy", "ppo", Self.training(name: "policy", steps: 1024))
+        let policy = try await fleet.job("policy", "policy.ppo", Self.training(name: "policy", steps: 1024))
         try #require(policy.state == .succeeded, "\(policy.error)")
         policyVersion = try await fleet.promote("policy", job: policy.jobID)
     }
@@ -79,7 +79,8 @@ extension Fleet {
     /// Makes the model that a job has made the live one.
     func promote(_ name: String, job: Int64) async throws -> Int64 {
         let version = try await value("SELECT version FROM models WHERE job_id = $1", [job], as: Int64.self)
-        _ = try await trainer.promoteModel(PromoteModelRequest(name: name, version: version), options: Self.patient)
+        _ = try await trainer.promoteModel(
+            PromoteModelRequest(name: name, version: version, unaccepted: true), options: Self.patient)
         return version
     }
 }

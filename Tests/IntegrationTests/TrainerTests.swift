@@ -16,10 +16,10 @@ extension Integration {
             _ = try await Market.shared()
             // Some seconds' work in a debug build.
             let reference = try await fleet.job(
-                "undisturbed", "ppo", Market.training(name: "undisturbed", steps: 64_000))
+                "undisturbed", "policy.ppo", Market.training(name: "undisturbed", steps: 64_000))
             try #require(reference.state == .succeeded && reference.attempt == 1, "\(reference.error)")
 
-            let id = try await fleet.submit("disturbed", "ppo", Market.training(name: "disturbed", steps: 64_000)).jobID
+            let id = try await fleet.submit("disturbed", "policy.ppo", Market.training(name: "disturbed", steps: 64_000)).jobID
             try await fleet.until("the job has a checkpoint", every: .milliseconds(5)) {
                 try await fleet.value("SELECT checkpoint IS NOT NULL FROM jobs WHERE job_id = $1", [id], as: Bool.self)
             }

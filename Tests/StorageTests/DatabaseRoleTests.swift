@@ -181,7 +181,7 @@ import Testing
             try EventRepository.append(
                 [.init(sequence: 1, knownAt: start, payload: [0, 255, 10])], to: "s", on: connection)
             _ = try ModelRepository.register(
-                name: "m", kind: "ppo", checkpoint: [UInt8](repeating: 7, count: 10_000), on: connection)
+                name: "m", kind: "policy.ppo", checkpoint: [UInt8](repeating: 7, count: 10_000), on: connection)
             try SettingsRepository.set("kill_switch/s", "{\"mode\": \"freeze\"}", on: connection)
         }
         let file = stage.folder + "/dump"

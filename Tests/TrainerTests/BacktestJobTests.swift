@@ -1,3 +1,4 @@
+import Evaluation
 import Features
 import Foundation
 import Kernels
@@ -33,7 +34,7 @@ import VommaProto
             try FeatureRepository.putNormaliser(
                 normaliser.id, schema: normaliser.schemaVersion, bytes: normaliser.bytes, on: connection)
             _ = try ModelRepository.register(
-                name: "policy", kind: "ppo", checkpoint: bytes, schemaVersion: normaliser.schemaVersion,
+                name: "policy", kind: "policy.ppo", checkpoint: bytes, schemaVersion: normaliser.schemaVersion,
                 normaliserID: normaliser.id, on: connection)
         }
         return (policy, normaliser)

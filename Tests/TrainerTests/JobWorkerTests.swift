@@ -43,11 +43,11 @@ import VommaProto
     @Test("A job whose worker goes away is finished by another, to the same bits", arguments: Leaving.allCases)
     func takeover(_ leaving: Leaving) async throws {
         let market = try await TestMarket()
-        let undisturbed = try await market.submit("undisturbed", "ppo", TestMarket.training)
+        let undisturbed = try await market.submit("undisturbed", "policy.ppo", TestMarket.training)
         let reference = try await market.withWorkers([market.worker("a")]) { try await market.end(of: undisturbed) }
         #expect(reference.state == .succeeded && reference.attempt == 1, "\(reference.error)")
 
-        let id = try await market.submit("disturbed", "ppo", TestMarket.training)
+        let id = try await market.submit("disturbed", "policy.ppo", TestMarket.training)
         let worker = market.worker("a", lease: .milliseconds(300))
         switch leaving {
         case .crash:
@@ -80,11 +80,55 @@ import VommaProto
         await market.pool.close()
     }
 
+    @Test(
+        "A search of several seeds, and a walk forward, are finished by others to the same result",
+        arguments: [("policy.ppo", TestMarket.search), ("evaluate.walk-forward", TestMarket.walkForward)])
+    func takeoverOfMany(kind: String, specification: String) async throws {
+        let market = try await TestMarket()
+        let undisturbed = try await market.submit("undisturbed", kind, specification)
+        let reference = try await market.withWorkers([market.worker("a")]) { try await market.end(of: undisturbed) }
+        #expect(reference.state == .succeeded && reference.attempt == 1, "\(reference.error)")
+        // Trials are counted by the model's name.
+        let named = "{\"name\": \"other\"," + specification.dropFirst()
+        let id = try await market.submit("disturbed", kind, kind == "policy.ppo" ? specification : named)
+        // Killed in the first third and in the last.
+        for progress in [0.1, 0.7] {
+            let worker = market.worker("a\(progress)", lease: .milliseconds(300))
+            let running = Task { try await worker.run() }
+            try await market.wait(until: "progress > \(progress) AND checkpoint IS NOT NULL", id)
+            running.cancel()
+            _ = await running.result
+        }
+        let finished = try await market.withWorkers([market.worker("b")]) { try await market.end(of: id) }
+        #expect(finished.state == .succeeded && finished.attempt == 3, "\(finished.error)")
+        let trials = try await market.pool.withConnection { connection in
+            try connection.query(
+                "SELECT job_id, trial, sharpe, net_return FROM trials ORDER BY job_id, trial"
+            ) { (row) throws(StorageError) in
+                (try row.get(0, as: Int64.self), try row.get(1, as: String.self), try row.get(3, as: Double.self))
+            }
+        }
+        let (before, after) = (trials.filter { $0.0 == undisturbed }, trials.filter { $0.0 == id })
+        #expect(before.map(\.1) == after.map(\.1) && before.map(\.2) == after.map(\.2))
+        if kind == "policy.ppo" {
+            // Two seeds of 30 iterations, tried after 20 and 30, and once more each to select.
+            #expect(before.count == 6 && before.map(\.1).contains("seed 6 selection"))
+            let models = try await market.pool.withConnection { try ModelRepository.models("policy", on: $0) }
+            #expect(models.map(\.sha256) == [models[0].sha256, models[0].sha256])
+            #expect(models[0].metrics == models[1].metrics && models[0].metrics.text.contains(#""trials": 6"#))
+        } else {
+            // Tried every 20 iterations.
+            #expect(before.count == 8 && finished.resultJSON.contains(#""profitable_windows""#))
+            #expect(finished.resultJSON == reference.resultJSON, "another result")
+        }
+        await market.pool.close()
+    }
+
     @Test("A cancelled job stops, and the worker takes the next")
     func cancelled() async throws {
         let market = try await TestMarket()
         let endless = TestMarket.training.replacingOccurrences(of: "1920", with: "100000000")
-        let id = try await market.submit("endless", "ppo", endless)
+        let id = try await market.submit("endless", "policy.ppo", endless)
         let next = try await market.submit("next", "hmm", TestMarket.regime(seed: 1))
         let job = try await market.withWorkers([market.worker("a")]) {
             try await market.wait(until: "progress > 0", id)
@@ -107,10 +151,10 @@ import VommaProto
             TestMarket.training.replacingOccurrences(of: old, with: new)
         }
         let cases: [(kind: String, specification: String, reason: String)] = [
-            ("ppo", training(#""seed""#, #""sead""#), "“sead” is unknown"),
-            ("ppo", training(#""stream": "history""#, #""stream": "elsewhere""#), "no stream “elsewhere”"),
-            ("ppo", training("XYZUSDT", "BTCUSDT"), "has no BTCUSDT"),
-            ("ppo", training(TestMarket.time(200), TestMarket.time(2)), "training span has 1 rows"),
+            ("policy.ppo", training(#""seed""#, #""sead""#), "“sead” is unknown"),
+            ("policy.ppo", training(#""stream": "history""#, #""stream": "elsewhere""#), "no stream “elsewhere”"),
+            ("policy.ppo", training("XYZUSDT", "BTCUSDT"), "has no BTCUSDT"),
+            ("policy.ppo", training(TestMarket.time(200), TestMarket.time(2)), "training span has 1 rows"),
             ("hmm", TestMarket.regime(seed: 1).replacingOccurrences(of: "XYZ", with: "ABC"), "no bars of ABCUSDT"),
             ("hmm", #"{"exchange": "test", "symbols": ["X"], "from": "soon", "to": "later"}"#, "“from” is “soon”"),
             ("backtest", backtest(TestMarket.time(100)), "there is no live version of “policy”"),
@@ -136,7 +180,7 @@ import VommaProto
         let market = try await TestMarket()
         func result(_ key: String, _ change: String) async throws -> String {
             try await market.pool.withConnection { _ = try $0.execute(change) }
-            let id = try await market.submit(key, "ppo", TestMarket.training)
+            let id = try await market.submit(key, "policy.ppo", TestMarket.training)
             return try await market.withWorkers([market.worker("a")]) { try await market.end(of: id) }.error
         }
         let last = TestMarket.time(388)

@@ -25,17 +25,21 @@ import Trading
 
     @Test("What is not given has its default")
     func defaults() throws {
-        let specification = try read([:])
+        let whole = try read([:])
+        let specification = whole.settings
+        #expect(whole.trainFrom == Timestamp("2026-01-01T00:00:00Z") && whole.selectTo == nil)
         #expect(specification.name == "policy" && specification.seed == 1 && specification.hidden == [64, 64])
         #expect(specification.window == 16 && specification.environments == 16 && specification.account == nil)
-        #expect(specification.reward == RewardEngine.Configuration() && specification.embargo == .minutes(60))
-        #expect(specification.trainFrom == Timestamp("2026-01-01T00:00:00Z"))
+        #expect(specification.reward == RewardEngine.Configuration() && specification.embargo == nil)
+        // A span that selects is there to select among several.
+        #expect(specification.seeds == 1)
+        #expect(try read(["select_to": #""2026-03-15""#]).settings.seeds == 3)
         // 200,000 steps of 16 environments × 128, rounded up.
         #expect(specification.algorithm.totalIterations == 98 && specification.validationInterval == 6)
         let changed = try read([
             "total_steps": "2049", "reward": #"{"kind": "differential_sharpe", "leverage_penalty": 0}"#,
             "account": #"{"capital": "100", "maxDrawdown": 0.3}"#, "gamma": "0.9",
-        ])
+        ]).settings
         #expect(changed.algorithm.totalIterations == 2 && changed.algorithm.gamma == 0.9)
         #expect(changed.reward.kind == .differentialSharpe && changed.reward.leveragePenalty == 0)
         #expect(changed.reward.turnoverPenalty == 0.001)
@@ -53,6 +57,9 @@ import Trading
             (["train_to": #""2026-02-30""#], "“train_to” is “2026-02-30”, not a time"),
             (["train_to": #""2025-12-31""#], "“train_to” is not after “train_from”"),
             (["embargo_minutes": "20000"], "“validate_to” is not after “train_to” and the embargo"),
+            (["select_to": #""2026-02-28""#], "“select_to” is not after “validate_to” and the embargo"),
+            (["seeds": "2"], "“select_to” is missing: a span of its own selects among 2 seeds"),
+            (["seeds": "0"], "“seeds” is 0, outside 1 … 32"), (["embargo_minutes": "-1"], "outside 0 … 1000000"),
             (["hidden": "[]"], "“hidden” is not one to eight widths"), (["hidden": "128"], "“hidden” is not a list"),
             (["gamma": "1.5"], "“gamma” is 1.5, outside"), (["gamma": #""NaN""#], "“gamma” is not a number"),
             (["reward": #"{"profit": 1}"#], "“reward.profit” is unknown"),

@@ -1,4 +1,5 @@
 import Features
+import Foundation
 import Kernels
 import Logging
 import MarketData
@@ -32,8 +33,9 @@ struct TestMarket {
     static let gap = 3000
 
     /// `count` bars from `start` on, prices a random walk from 1; with a gap after the given number of them. The first
-    /// three features foretell nothing, the fourth is missing at times, the others always.
-    init(bars count: Int = 400, gapAfter: Int = .max) async throws {
+    /// three features foretell nothing, the fourth is missing at times, the others always. Where it `leaks`, the first
+    /// feature is the return of the bar that follows.
+    init(bars count: Int = 400, gapAfter: Int = .max, leaks: Bool = false) async throws {
         var configuration = try await TestCluster.shared.database()
         configuration.maximumConnections = 8
         pool = ConnectionPool(configuration, log: Self.silent)
@@ -60,6 +62,11 @@ struct TestMarket {
                     symbol: Self.symbol, barTime: bar.closeTime, sequence: Int64(index + 1), close: price,
                     values: values, valid: valid))
             bars.append(bar)
+        }
+        if leaks {
+            for (index, next) in bars.enumerated().dropFirst() {
+                vectors[index - 1].values[0] = 10 + 3 * log(next.close / next.open) / 0.004
+            }
         }
         (self.bars, self.vectors) = (bars, vectors)
         try await store()
@@ -98,6 +105,21 @@ struct TestMarket {
          "window": 2, "environments": 4, "steps_per_environment": 8, "minibatch_size": 16, "epochs": 2,
          "episode_length": 50, "validate_every": 20, "learning_rate": 0.003}
         """
+
+    /// The same with two seeds, and a third span that selects.
+    static let search = training.replacingOccurrences(
+        of: "\"validate_to\": \"\(time(390))\"",
+        with: "\"validate_to\": \"\(time(300))\", \"select_to\": \"\(time(390))\", \"seeds\": 2"
+    ).replacingOccurrences(of: "1920", with: "960")
+
+    /// Two windows of 80 iterations.
+    static let walkForward = training.replacingOccurrences(
+        of: "\"train_from\": \"\(time(0))\", \"train_to\": \"\(time(200))\",",
+        with: "\"from\": \"\(time(0))\", \"to\": \"\(time(395))\","
+    ).replacingOccurrences(
+        of: "\"validate_to\": \"\(time(390))\"",
+        with: "\"train_days\": 0.08, \"validate_days\": 0.04, \"test_days\": 0.05"
+    ).replacingOccurrences(of: "1920", with: "2560")
 
     static func regime(seed: Int) -> String {
         """

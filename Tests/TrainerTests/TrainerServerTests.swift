@@ -21,7 +21,7 @@ import VommaProto
     func submission() async throws {
         let market = try await TestMarket(bars: 1)
         let first = try await market.submit("a", "hmm", "{}")
-        #expect(try await market.submit("a", "ppo", #"{"other": 1}"#) == first)
+        #expect(try await market.submit("a", "policy.ppo", #"{"other": 1}"#) == first)
         let second = try await market.submit("b", "hmm", "{}")
         let listed = try await market.server.listJobs(ListJobsRequest(), context: context).jobs
         #expect(listed.map(\.jobID) == [second, first] && listed.allSatisfy { $0.state == .queued })
@@ -85,7 +85,7 @@ import VommaProto
         let checkpoints: [[UInt8]] = [[1, 2], [3, 4, 5]]
         for bytes in checkpoints {
             _ = try await market.pool.withConnection {
-                try ModelRepository.register(name: "m", kind: "ppo", checkpoint: bytes, on: $0)
+                try ModelRepository.register(name: "m", kind: "policy.ppo", checkpoint: bytes, on: $0)
             }
         }
         let server = market.server
@@ -98,7 +98,7 @@ import VommaProto
 
         for version in [1, 2] as [Int64] {
             let promoted = try await server.promoteModel(
-                PromoteModelRequest(name: "m", version: version), context: context)
+                PromoteModelRequest(name: "m", version: version, reason: "test", unaccepted: true), context: context)
             #expect(promoted.stage == "live" && promoted.version == version && promoted.checkpoint.isEmpty)
             #expect(try await notifications.next() == .notification(channel: "models", payload: "m"))
             let model = try await live()
@@ -112,6 +112,41 @@ import VommaProto
             #expect(await code { _ = try await server.promoteModel(request, context: context) } == .notFound)
         }
         #expect(try await live().version == 2)
+        await market.pool.close()
+    }
+
+    @Test("A rollback makes live again what was before, and the ledger tells all of it") func rollback() async throws {
+        let market = try await TestMarket(bars: 1)
+        let server = market.server
+        for version in [1, 2] as [Int64] {
+            _ = try await market.pool.withConnection {
+                try ModelRepository.register(name: "m", kind: "hmm", checkpoint: [UInt8(version)], on: $0)
+            }
+            _ = try await server.promoteModel(
+                PromoteModelRequest(name: "m", version: version, reason: "newer"), context: context)
+        }
+        let back = RollBackModelRequest(name: "m", reason: "worse")
+        let model = try await server.rollBackModel(back, context: context)
+        #expect(model.version == 1 && model.stage == "live")
+        #expect(await code { _ = try await server.rollBackModel(back, context: context) } == .failedPrecondition)
+        let lines = try await server.listPromotions(ListPromotionsRequest(name: "m"), context: context).promotions
+        #expect(lines.map(\.version) == [1, 2, 1] && lines.map(\.previousVersion) == [0, 1, 2])
+        #expect(lines.map(\.action) == ["promote", "promote", "rollback"] && lines[2].reason == "worse")
+        await market.pool.close()
+    }
+
+    @Test("A job's metrics come by name and step, all of them") func metrics() async throws {
+        let market = try await TestMarket()
+        let id = try await market.submit("a", "policy.ppo", TestMarket.training)
+        _ = try await market.withWorkers([market.worker("a")]) { try await market.end(of: id) }
+        let (pages, told) = AsyncStream.makeStream(of: JobMetrics.self)
+        let writer = ResponseWriter<JobMetrics> { told.yield($0) }
+        try await market.server.listMetrics(GetJobRequest(jobID: id), responses: writer, context: context)
+        told.finish()
+        var found: [JobMetric] = []
+        for await page in pages { found += page.metrics }
+        #expect(found.filter { $0.name == "reward" }.map(\.step) == Array(1...60))
+        #expect(found.map(\.name) == found.map(\.name).sorted() && Set(found.map(\.name)).count > 10)
         await market.pool.close()
     }
 }

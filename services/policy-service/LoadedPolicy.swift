@@ -24,7 +24,10 @@ struct LoadedPolicy: Sendable {
         guard let names else {
             throw PolicyLoadError.unusable(model: title, reason: "its schema \(schemaVersion) is not registered")
         }
-        let policy = try MLPPolicy(safetensors: checkpoint)
+        let file = try PolicyFile(safetensors: checkpoint)
+        let policy = file.policy
+        // A policy that says something else than when it was trained, or always the same, does not get to decide.
+        try file.golden?.verify(policy)
         let layout = ObservationLayout(window: policy.window, featureCount: names.count)
         guard policy.featureCount == names.count, layout.count == policy.observationSize else {
             throw PolicyLoadError.unusable(

@@ -47,7 +47,6 @@ struct BacktestJob {
 
     /// A longer list of fills is cut: a result is read as a whole.
     private static let fillLimit = 5000
-    private static let baselinePointLimit = 500
 
     init(_ context: JobContext) throws {
         self.context = context
@@ -90,11 +89,11 @@ struct BacktestJob {
             session: try account.session(account: "backtest", instruments: [rules]), window: window,
             modelVersion: "\(model.record.name).\(model.record.version)")
         let result = try backtest.run(model.policy, on: series, span: span)
-        var baselines: [String: BacktestReport] = [:]
-        for (index, baseline) in Baseline.standard(beside: result, seed: specification.seed).enumerated() {
-            try context.proceed(0.5 + 0.1 * Double(index), "running the baseline \(baseline.name)")
-            let found = try baseline.run(backtest, on: series, span: span)
-            baselines[baseline.name] = BacktestReport(found, pointLimit: Self.baselinePointLimit)
+        try PlausibilityGuard.check(result)
+        let baselines = try Baseline.reports(
+            beside: result, backtest, on: series, span: span, seed: specification.seed
+        ) { index, name in
+            try context.proceed(0.5 + 0.1 * Double(index), "running the baseline \(name)")
         }
         try context.proceed(0.95, "storing the result")
         let answer = Result(
@@ -106,21 +105,5 @@ struct BacktestJob {
         let score = BacktestReport.percent(answer.report.statistics.totalReturn)
         let message = "\(score) in \(answer.report.bars) bars, \(answer.report.fillCount) fills"
         try await context.complete(message) { _ in json }
-    }
-}
-
-extension Backtest {
-    /// Runs a policy's deterministic decisions. Throws what the session throws, and `PolicyError`.
-    func run(_ policy: MLPPolicy, on series: MarketSeries, span: Range<Int>) throws -> BacktestResult {
-        var runner = PolicyRunner(policy)
-        var failure: PolicyError?
-        let result = try run(on: series, span: span) { observation, _ in
-            do throws(PolicyError) { return Double(try runner.decide(observation).action) } catch {
-                failure = failure ?? error
-                return nil
-            }
-        }
-        if let failure { throw failure }
-        return result
     }
 }

@@ -72,6 +72,25 @@ final class JobContext: Sendable {
         try await write { [lease] in try JobRepository.record(finite, step: Int64(step), lease, on: $0) }
     }
 
+    /// Counts policies that were tried. Trials stay counted when the job fails.
+    func count(
+        _ trials: [AcceptanceRepository.Trial], of model: String, on block: AcceptanceRepository.Block
+    ) async throws {
+        try await write { [lease] connection in
+            try JobRepository.heartbeat(lease, on: connection)
+            try AcceptanceRepository.record(trials, of: model, on: block, jobID: lease.job.id, on: connection)
+        }
+    }
+
+    /// Writes down that a final block is about to be read for a model; how many other jobs have read bars of it.
+    func countRead(_ block: AcceptanceRepository.Block, of model: ModelRepository.Model) async throws -> Int {
+        try await write { [lease] connection in
+            try JobRepository.heartbeat(lease, on: connection)
+            return try AcceptanceRepository.countRead(
+                block, by: lease.job.id, of: model.name, version: model.version, on: connection)
+        }
+    }
+
     /// Ends the job well, in one transaction with what `body` stores; `body` returns the job's result. `message` says
     /// in a few words what came out.
     func complete(
@@ -86,9 +105,11 @@ final class JobContext: Sendable {
     }
 
     /// Repeats a write while the database is away: all of them can be repeated. A lost lease stops the work.
-    private func write(_ body: @escaping @Sendable (isolated Connection) throws -> Void) async throws {
+    private func write<R: Sendable>(
+        _ body: @escaping @Sendable (isolated Connection) throws -> R
+    ) async throws -> R {
         do {
-            try await pool.retrying(upTo: .seconds(60)) {
+            return try await pool.retrying(upTo: .seconds(60)) {
                 try await pool.withTransaction { connection in try body(connection) }
             }
         } catch StorageError.fenced {

@@ -4,7 +4,9 @@ internal import Storage
 /// The kinds of jobs that a trainer can do. See docs/jobs.md.
 enum JobKind: String, CaseIterable {
     case hmm
-    case ppo
+    case policyPPO = "policy.ppo"
+    case walkForward = "evaluate.walk-forward"
+    case accept
     case backtest
     case hestonInverseSynthetic = "heston_inverse_synth"
     case hestonInverseReal = "heston_inverse_real"
@@ -16,7 +18,9 @@ enum JobKind: String, CaseIterable {
     static func run(_ context: JobContext) async throws {
         switch JobKind(rawValue: context.job.kind) {
         case .hmm: try await RegimeJob(context).run()
-        case .ppo: try await PolicyJob(context).run()
+        case .policyPPO: try await PolicyJob(context).run()
+        case .walkForward: try await WalkForwardJob(context).run()
+        case .accept: try await AcceptJob(context).run()
         case .backtest: try await BacktestJob(context).run()
         case .hestonInverseSynthetic: try await InverseJob(context, .synthetic).run()
         case .hestonInverseReal: try await InverseJob(context, .real).run()

@@ -7,13 +7,15 @@ internal import Policies
 internal import Storage
 internal import Trading
 
-/// Trains a policy by PPO on stored features, chooses among its versions on a later span, and registers the best.
+/// Trains a policy by PPO on stored features, with several seeds; each training is stopped by a second span, one of
+/// them selected by a third, and registered.
 ///
-/// What it looks at, in order of time: the training span (normaliser, environments), the embargo (nothing), the
-/// validation span, of which the first window − 1 rows only fill the first observation. Nothing later is read.
+/// Nothing behind the last of these spans is read. Every policy that is tried on one of them is counted as a trial when
+/// it is tried, whatever becomes of it and of the job.
 struct PolicyJob {
     private let context: JobContext
     private let specification: PolicySpecification
+    private var settings: TrainingSettings { specification.settings }
 
     init(_ context: JobContext) throws {
         self.context = context
@@ -22,43 +24,83 @@ struct PolicyJob {
 
     func run() async throws {
         try context.proceed(0, "reading features")
-        let data = try await TrainingData(specification, context)
+        let data = try await data()
         try context.proceed(0, "preparing")
-        var training = try begin(data)
-        var last: PPOMetrics?
-        while !training.isFinished {
-            let (metrics, validation) = try training.iterate { policy in
-                try data.backtest.run(policy, on: data.series, span: data.validation)
+        var search = try begin(data)
+        while !search.isFinished {
+            let step = try search.iterate()
+            try await context.record(Self.rows(step, settings), step: step.metrics.iteration)
+            if let validation = step.validation {
+                try await count([trial(step.seed, validation)], data.validation, data)
             }
-            last = metrics
-            try await context.record(Self.rows(metrics, validation), step: metrics.iteration)
-            let message = "iteration \(metrics.iteration) of \(training.trainer.configuration.totalIterations)"
-            try await context.proceed(training.progress, message) { training.checkpoint() }
+            try await context.proceed(search.progress, search.message) { search.checkpoint() }
         }
-        try await register(training, data, last)
+        try await register(search, data)
     }
 
     /// From the checkpoint of the attempt before, where there is one.
-    private func begin(_ data: TrainingData) throws -> PolicyTraining {
+    private func begin(_ data: TrainingData) throws -> PolicySearch {
         if let checkpoint = context.lease.checkpoint {
             do throws(PolicyTraining.Unusable) {
-                let training = try PolicyTraining(
-                    resuming: checkpoint, data.environment, specification, metadata: data.metadata)
-                context.log.info("training resumed", metadata: ["iteration": "\(training.trainer.iteration)"])
-                return training
+                let search = try PolicySearch(resuming: checkpoint, settings, data)
+                context.log.info("training resumed", metadata: ["at": "\(search.message)"])
+                return search
             } catch {
                 context.log.warning("the checkpoint is of no use, beginning anew", metadata: ["reason": "\(error)"])
             }
         }
-        let architecture = MLPPolicy.Architecture(
-            observationSize: data.environment.layout.count, hidden: specification.hidden,
-            window: specification.window, featureCount: data.normaliser.count)
-        return try PolicyTraining(architecture, data.environment, specification, metadata: data.metadata)
+        return try PolicySearch(settings, data)
+    }
+
+    private func data() async throws -> TrainingData {
+        let history = try await FeatureHistory(
+            stream: settings.stream, exchange: settings.exchange, symbol: settings.symbol,
+            from: specification.trainFrom, to: specification.selectTo ?? specification.validateTo,
+            modules: context.featureModules, pool: context.pool)
+        let embargo = settings.embargo(history.schema)
+        let validateFrom = specification.trainTo + embargo
+        var spans = [
+            "train_from": specification.trainFrom, "train_to": specification.trainTo, "validate_from": validateFrom,
+            "validate_to": specification.validateTo,
+        ]
+        var selection = 0..<0
+        if let selectTo = specification.selectTo {
+            let selectFrom = specification.validateTo + embargo
+            (spans["select_from"], spans["select_to"]) = (selectFrom, selectTo)
+            selection = history.rows(from: selectFrom, to: selectTo)
+        }
+        return try TrainingData(
+            settings, history, try await settings.session(history.stream, context),
+            training: history.rows(from: specification.trainFrom, to: specification.trainTo),
+            validation: history.rows(from: validateFrom, to: specification.validateTo), selection: selection,
+            spans: spans)
+    }
+
+    // MARK: Trials
+
+    private func trial(
+        _ seed: UInt64, _ found: PolicyTraining.Validation, _ place: String? = nil
+    ) -> AcceptanceRepository.Trial {
+        .init(
+            name: "seed \(seed) " + (place ?? "iteration \(found.iteration)"), sharpe: found.sharpe,
+            netReturn: found.netReturn)
+    }
+
+    private func count(
+        _ trials: [AcceptanceRepository.Trial], _ rows: Range<Int>, _ data: TrainingData
+    ) async throws {
+        guard let first = data.series.bars[rows].first, let last = data.series.bars[rows].last,
+            let exchange = data.metadata(seed: 0)["exchange"]
+        else { return }
+        try await context.count(
+            trials, of: settings.name,
+            on: .init(exchange: exchange, symbol: settings.symbol, from: first.closeTime, to: last.closeTime))
     }
 
     private static func rows(
-        _ metrics: PPOMetrics, _ validation: PolicyTraining.Validation?
+        _ step: PolicySearch.Step, _ settings: TrainingSettings
     ) -> [(name: String, value: Double)] {
+        let metrics = step.metrics
         var rows: [(name: String, value: Double)] = [
             ("steps", Double(metrics.steps)), ("reward", Double(metrics.meanReward)),
             ("kl", Double(metrics.approximateKL)), ("entropy", Double(metrics.entropy)),
@@ -69,29 +111,42 @@ struct PolicyJob {
         ]
         if let variance = metrics.explainedVariance { rows.append(("explained_variance", Double(variance))) }
         if let sum = metrics.meanEpisodeReturn { rows.append(("episode_return", Double(sum))) }
-        if let validation {
+        if let validation = step.validation {
             rows.append(("validation_return", validation.netReturn))
             rows.append(("validation_turnover", validation.turnover))
         }
-        return rows
+        // One training has plain names; of several each has its own.
+        return settings.seeds == 1 ? rows : rows.map { ("seed_\(step.seed).\($0.name)", $0.value) }
     }
 
     // MARK: The end
 
     private struct Metrics: Encodable {
+        struct Seed: Encodable {
+            var seed: UInt64
+            /// Of the version that is kept.
+            var bestIteration: Int
+            var iterations: Int
+            var steps: Int
+            var validationReturn: Double
+            var selectionReturn: Double?
+        }
+        var seeds: [Seed]
+        var chosenSeed: UInt64
+        /// Of the chosen seed.
         var iterations: Int
         var steps: Int
-        /// Of the chosen version.
         var bestIteration: Int
-        /// Versions tried on the validation span.
+        /// Policies tried in this job, on the spans that stop and select.
         var trials: Int
         var trainingRows: Int
         var validationRows: Int
-        var reward: Double?
-        var explainedVariance: Double?
+        var selectionRows: Int
+        /// Of the chosen version, on the span that stops and, where there is one, on that which selects.
         var validation: BacktestReport.Statistics
         var validationOrders: Int
         var validationFills: Int
+        var selection: BacktestReport.Statistics?
     }
 
     private struct Result: Encodable {
@@ -101,81 +156,66 @@ struct PolicyJob {
         var metrics: Metrics
     }
 
-    private func register(_ training: PolicyTraining, _ data: TrainingData, _ last: PPOMetrics?) async throws {
-        guard let best = training.best else { throw JobError.badData("no version of the policy was validated") }
+    /// How each candidate did on the selection span; empty where there is none.
+    private func select(_ search: PolicySearch, _ data: TrainingData) async throws -> [BacktestResult] {
+        guard !data.selection.isEmpty else { return [] }
+        var found: [BacktestResult] = []
+        for candidate in search.finished {
+            try context.proceed(1, "trying seed \(candidate.seed) on the selection span")
+            let result = try data.backtest.run(candidate.policy, on: data.series, span: data.selection)
+            try PlausibilityGuard.check(result)
+            let score = PolicyTraining.Validation(iteration: candidate.validation.iteration, result)
+            try await count([trial(candidate.seed, score, "selection")], data.selection, data)
+            found.append(result)
+        }
+        return found
+    }
+
+    private func register(_ search: PolicySearch, _ data: TrainingData) async throws {
+        let selections = try await select(search, data)
+        var best = 0
+        func score(_ index: Int) -> PolicyTraining.Validation {
+            let candidate = search.finished[index]
+            guard !selections.isEmpty else { return candidate.validation }
+            return .init(iteration: candidate.validation.iteration, selections[index])
+        }
+        for index in search.finished.indices where score(index).isBetter(than: score(best)) { best = index }
+        let chosen = search.finished[best]
         try context.proceed(1, "registering")
-        let report = try data.backtest.run(best.policy, on: data.series, span: data.validation)
-        // A job that was resumed behind its last iteration has no metrics of it.
+        let report = try data.backtest.run(chosen.policy, on: data.series, span: data.validation)
         let metrics = Metrics(
-            iterations: training.trainer.iteration, steps: training.trainer.steps,
-            bestIteration: best.validation.iteration, trials: training.trials, trainingRows: data.training.count,
-            validationRows: data.validation.count, reward: last.map { Double($0.meanReward) },
-            explainedVariance: last?.explainedVariance.map(Double.init),
-            validation: BacktestReport.Statistics(report), validationOrders: report.orderCount,
-            validationFills: report.fills.count)
+            seeds: search.finished.enumerated().map { index, candidate in
+                .init(
+                    seed: candidate.seed, bestIteration: candidate.validation.iteration,
+                    iterations: candidate.iterations, steps: candidate.steps,
+                    validationReturn: candidate.validation.netReturn,
+                    selectionReturn: selections.isEmpty ? nil : selections[index].statistics.totalReturn)
+            },
+            chosenSeed: chosen.seed, iterations: chosen.iterations, steps: chosen.steps,
+            bestIteration: chosen.validation.iteration, trials: search.trials + selections.count,
+            trainingRows: data.training.count, validationRows: data.validation.count,
+            selectionRows: data.selection.count, validation: BacktestReport.Statistics(report),
+            validationOrders: report.orderCount, validationFills: report.fills.count,
+            selection: selections.isEmpty ? nil : BacktestReport.Statistics(selections[best]))
         let json = try JSON(encoding: metrics)
-        let bytes = best.policy.safetensors()
-        let (job, name, normaliser) = (context.job, specification.name, data.normaliser)
-        let score = BacktestReport.percent(best.validation.netReturn)
+        let bytes = try data.file(chosen.policy).safetensors()
+        let (job, name, normaliser) = (context.job, settings.name, data.normaliser)
+        let found = BacktestReport.percent(score(best).netReturn)
+        let span = selections.isEmpty ? "validation" : "selection"
         try await context.complete(
-            "iteration \(best.validation.iteration) chosen among \(training.trials): \(score) on the validation span"
+            "seed \(chosen.seed), iteration \(chosen.validation.iteration) chosen among \(metrics.trials): "
+                + "\(found) on the \(span) span"
         ) { connection in
             try FeatureRepository.putNormaliser(
                 normaliser.id, schema: normaliser.schemaVersion, bytes: normaliser.bytes, on: connection)
             let model = try ModelRepository.register(
-                name: name, kind: JobKind.ppo.rawValue, checkpoint: bytes, schemaVersion: normaliser.schemaVersion,
-                normaliserID: normaliser.id, metrics: json, lineage: .lineage(of: job), jobID: job.id, on: connection)
+                name: name, kind: JobKind.policyPPO.rawValue, checkpoint: bytes,
+                schemaVersion: normaliser.schemaVersion, normaliserID: normaliser.id, metrics: json,
+                lineage: .lineage(of: job), jobID: job.id, on: connection)
             return try JSON(
                 encoding: Result(
                     model: ModelReference(model), normaliserId: normaliser.id, schemaVersion: normaliser.schemaVersion,
                     metrics: metrics))
         }
-    }
-}
-
-/// Everything that a training is made with: a function of the specification and the database's rows.
-private struct TrainingData {
-    let normaliser: Normaliser
-    let series: MarketSeries
-    let training: Range<Int>
-    let validation: Range<Int>
-    let environment: TradingEnvironment
-    let backtest: Backtest
-    /// Travels with the policy.
-    let metadata: [String: String]
-
-    init(_ specification: PolicySpecification, _ context: JobContext) async throws {
-        let pool = context.pool
-        let history = try await FeatureHistory(
-            stream: specification.stream, exchange: specification.exchange, symbol: specification.symbol,
-            from: specification.trainFrom, to: specification.validateTo, modules: context.featureModules, pool: pool)
-        let validateFrom = specification.trainTo + specification.embargo
-        training = history.rows(from: specification.trainFrom, to: specification.trainTo)
-        validation = history.rows(from: validateFrom, to: specification.validateTo)
-        let window = specification.window
-        for (name, rows) in [("training", training), ("validation", validation)] where rows.count <= window {
-            throw JobError.badData(
-                "the \(name) span has \(rows.count) rows of features, more than the window's \(window) are needed")
-        }
-        normaliser = try history.normaliser(of: training)
-        series = try history.series(normaliser)
-        let rules = try await InstrumentRules.stored(
-            exchange: history.stream.exchange, symbol: specification.symbol, pool: pool)
-        let account = try specification.account ?? AccountSettings(of: history.stream)
-        let session = try account.session(account: "training", instruments: [rules])
-        environment = try TradingEnvironment(
-            .init(
-                session: session, reward: specification.reward, window: specification.window,
-                episodeLength: specification.episodeLength),
-            series: series, span: training)
-        backtest = Backtest(session: session, window: specification.window, modelVersion: "validation")
-        metadata = [
-            "schema_version": normaliser.schemaVersion, "normaliser_id": normaliser.id,
-            "symbol": specification.symbol, "stream": specification.stream, "exchange": history.stream.exchange,
-            "seed": "\(specification.seed)", "window": "\(specification.window)",
-            "feature_count": "\(normaliser.count)",
-            "train_from": "\(specification.trainFrom)", "train_to": "\(specification.trainTo)",
-            "validate_from": "\(validateFrom)", "validate_to": "\(specification.validateTo)",
-        ]
     }
 }

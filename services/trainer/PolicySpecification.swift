@@ -3,23 +3,20 @@ internal import MarketData
 internal import NeuralNetworks
 internal import Trading
 
-/// What a job of kind `ppo` is to do: train a policy on stored features. See docs/jobs.md.
-struct PolicySpecification: Decodable, Equatable {
+/// What a policy is trained with, whatever it is trained on. See docs/jobs.md.
+struct TrainingSettings: Equatable {
     /// Of the model that is registered. Default `policy`.
     var name: String
     var stream: String
     /// Must be the stream's, where given.
     var exchange: String?
     var symbol: String
-    /// Trained on: bars that close in `trainFrom ..< trainTo`.
-    var trainFrom: Timestamp
-    var trainTo: Timestamp
-    /// Chosen by: bars that close in `trainTo + embargo ..< validateTo`.
-    var validateTo: Timestamp
-    /// Default 60 minutes.
-    var embargo: Interval
+    /// Left out behind each span; `nil`, the default: what features remember, and the bar that a reward looks ahead.
+    var embargo: Interval?
     var seed: UInt64
-    /// Environment steps; rounded up to whole iterations. Default 200,000.
+    /// Trainings, of `seed` and the numbers after it.
+    var seeds: Int
+    /// Environment steps of one training; rounded up to whole iterations. Default 200,000.
     var totalSteps: Int
     /// Widths of the hidden layers. Default 64 and 64.
     var hidden: [Int]
@@ -38,17 +35,19 @@ struct PolicySpecification: Decodable, Equatable {
     /// Default: the stream's.
     var account: AccountSettings?
 
-    init(from decoder: any Decoder) throws {
-        var reader = try SpecificationReader(decoder)
+    init(_ reader: inout SpecificationReader, defaultSeeds: Int) throws {
         name = try reader.text("name", default: "policy")
         stream = try reader.text("stream")
         exchange = try reader.optional("exchange", as: String.self)
         symbol = try reader.text("symbol")
-        trainFrom = try reader.time("train_from")
-        trainTo = try reader.time("train_to")
-        validateTo = try reader.time("validate_to")
-        embargo = .minutes(Int64(try reader.number("embargo_minutes", default: 60, in: 0...1_000_000)))
+        embargo = try reader.optional("embargo_minutes", as: Int64.self).map { minutes in
+            guard (0...1_000_000).contains(minutes) else {
+                throw reader.fault("embargo_minutes", "is \(minutes), outside 0 … 1000000")
+            }
+            return .minutes(minutes)
+        }
         seed = try reader.field("seed", default: 1)
+        seeds = try reader.number("seeds", default: defaultSeeds, in: 1...32)
         totalSteps = try reader.number("total_steps", default: 200_000, in: 1...1_000_000_000)
         hidden = try reader.field("hidden", default: [64, 64])
         window = try reader.number("window", default: 16, in: 1...256)
@@ -59,20 +58,50 @@ struct PolicySpecification: Decodable, Equatable {
         algorithm = try PPOConfiguration(&reader)
         reward = try reader.optional("reward", as: RewardSpecification.self)?.configuration ?? .init()
         account = try reader.account("account")
-        try reader.finish()
-        if trainFrom >= trainTo { throw reader.fault("train_to", "is not after “train_from”") }
-        if trainTo + embargo >= validateTo {
-            throw reader.fault("validate_to", "is not after “train_to” and the embargo")
-        }
         guard (1...8).contains(hidden.count), hidden.allSatisfy({ (1...4096).contains($0) }) else {
             throw reader.fault("hidden", "is not one to eight widths of 1 … 4096")
         }
+        guard seed <= .max - UInt64(seeds) else { throw reader.fault("seed", "leaves no numbers for “seeds” after it") }
         let rollout = environments * algorithm.stepsPerEnvironment
         algorithm.totalIterations = (totalSteps + rollout - 1) / rollout
     }
 
     /// Iterations between two validations.
     var validationInterval: Int { validateEvery > 0 ? validateEvery : max(1, algorithm.totalIterations / 16) }
+}
+
+/// What a job of kind `policy.ppo` is to do: train a policy on stored features. See docs/jobs.md.
+struct PolicySpecification: Decodable, Equatable {
+    var settings: TrainingSettings
+    /// Trained on: bars that close in `trainFrom ..< trainTo`.
+    var trainFrom: Timestamp
+    var trainTo: Timestamp
+    /// Each training stops by it: bars that close from the embargo's end to here.
+    var validateTo: Timestamp
+    /// One of the trainings is selected by it: bars that close from the next embargo's end to here. `nil`: there is
+    /// one training, and nothing to select.
+    var selectTo: Timestamp?
+
+    init(from decoder: any Decoder) throws {
+        var reader = try SpecificationReader(decoder)
+        trainFrom = try reader.time("train_from")
+        trainTo = try reader.time("train_to")
+        validateTo = try reader.time("validate_to")
+        selectTo = try reader.optionalTime("select_to")
+        settings = try TrainingSettings(&reader, defaultSeeds: selectTo == nil ? 1 : 3)
+        try reader.finish()
+        let embargo = settings.embargo ?? .minutes(0)
+        if trainFrom >= trainTo { throw reader.fault("train_to", "is not after “train_from”") }
+        if trainTo + embargo >= validateTo {
+            throw reader.fault("validate_to", "is not after “train_to” and the embargo")
+        }
+        if let selectTo, validateTo + embargo >= selectTo {
+            throw reader.fault("select_to", "is not after “validate_to” and the embargo")
+        }
+        if selectTo == nil, settings.seeds > 1 {
+            throw reader.fault("select_to", "is missing: a span of its own selects among \(settings.seeds) seeds")
+        }
+    }
 }
 
 extension PPOConfiguration {

@@ -17,6 +17,22 @@ struct PolicyTraining {
         var netReturn: Double
         /// Traded over mean equity.
         var turnover: Double
+        /// Of one bar; `nil` where the account never moved. Not compared: it is what trials are counted with.
+        var sharpe: Double?
+
+        init(iteration: Int, _ result: BacktestResult) {
+            let statistics = result.statistics
+            self.init(
+                iteration: iteration, netReturn: statistics.totalReturn, turnover: statistics.relativeTurnover,
+                sharpe: PerformanceStatistics.sharpe(result.returns))
+        }
+
+        init(iteration: Int, netReturn: Double, turnover: Double, sharpe: Double?) {
+            self.iteration = iteration
+            self.netReturn = netReturn
+            self.turnover = turnover
+            self.sharpe = sharpe
+        }
 
         func isBetter(than other: Validation) -> Bool {
             netReturn != other.netReturn ? netReturn > other.netReturn : turnover < other.turnover
@@ -31,17 +47,17 @@ struct PolicyTraining {
 
     /// Begins. Sizes must fit: the architecture's observation is the environment's.
     init(
-        _ architecture: MLPPolicy.Architecture, _ environment: TradingEnvironment, _ specification: PolicySpecification,
-        metadata: [String: String]
+        _ architecture: MLPPolicy.Architecture, _ environment: TradingEnvironment, _ settings: TrainingSettings,
+        seed: UInt64, metadata: [String: String]
     ) throws(LearningError) {
-        var random = RandomGenerator(seed: specification.seed)
+        var random = RandomGenerator(seed: seed)
         let policy = MLPPolicy(
-            architecture, initialStandardDeviation: specification.initialStandardDeviation, metadata: metadata,
+            architecture, initialStandardDeviation: settings.initialStandardDeviation, metadata: metadata,
             random: &random)
         trainer = try PPOTrainer(
-            policy, environments: Array(repeating: environment, count: specification.environments),
-            configuration: specification.algorithm, seed: random.next())
-        validationInterval = specification.validationInterval
+            policy, environments: Array(repeating: environment, count: settings.environments),
+            configuration: settings.algorithm, seed: random.next())
+        validationInterval = settings.validationInterval
     }
 
     var isFinished: Bool { trainer.isFinished }
@@ -55,9 +71,7 @@ struct PolicyTraining {
         let metrics = try trainer.iterate()
         guard trainer.isFinished || trainer.iteration % validationInterval == 0 else { return (metrics, nil) }
         let result = try validate(trainer.policy)
-        let found = Validation(
-            iteration: trainer.iteration, netReturn: result.statistics.totalReturn,
-            turnover: result.statistics.relativeTurnover)
+        let found = Validation(iteration: trainer.iteration, result)
         trials += 1
         if best.map({ found.isBetter(than: $0.validation) }) ?? true { best = (trainer.policy, found) }
         return (metrics, found)
@@ -65,7 +79,7 @@ struct PolicyTraining {
 
     // MARK: Checkpoint
 
-    private static let kind = "ppo-job-1"
+    private static let kind = "ppo-job-2"
 
     func checkpoint() -> [UInt8] {
         func bytes(_ name: String, _ bytes: [UInt8]) -> Tensor {
@@ -78,8 +92,8 @@ struct PolicyTraining {
         if let best {
             tensors.append(bytes("best.policy", best.policy.safetensors()))
             tensors.append(Tensor("best.iteration", shape: [1], .int64([Int64(best.validation.iteration)])))
-            let scores = [best.validation.netReturn, best.validation.turnover]
-            tensors.append(Tensor("best.scores", shape: [2], .float64(scores)))
+            let scores = [best.validation.netReturn, best.validation.turnover, best.validation.sharpe ?? .nan]
+            tensors.append(Tensor("best.scores", shape: [3], .float64(scores)))
         }
         return Safetensors(metadata: ["kind": Self.kind], tensors: tensors).bytes()
     }
@@ -92,7 +106,7 @@ struct PolicyTraining {
 
     /// Goes on from a checkpoint of the same job, with the same data. Throws `Unusable`.
     init(
-        resuming checkpoint: [UInt8], _ environment: TradingEnvironment, _ specification: PolicySpecification,
+        resuming checkpoint: [UInt8], _ environment: TradingEnvironment, _ settings: TrainingSettings,
         metadata: [String: String]
     ) throws(Unusable) {
         do {
@@ -102,18 +116,20 @@ struct PolicyTraining {
                 case .int64(let trials) = try file.tensor("trials").elements, trials.count == 1, trials[0] >= 0
             else { throw Unusable(reason: "wrong element types") }
             trainer = try PPOTrainer(
-                resuming: state, environments: Array(repeating: environment, count: specification.environments),
-                configuration: specification.algorithm)
+                resuming: state, environments: Array(repeating: environment, count: settings.environments),
+                configuration: settings.algorithm)
             // Schema, normaliser and spans stand here: the same data, or none of it.
             guard trainer.policy.metadata == metadata else { throw Unusable(reason: "made with other data") }
             self.trials = Int(trials[0])
-            validationInterval = specification.validationInterval
+            validationInterval = settings.validationInterval
             if file.tensors.contains(where: { $0.name == "best.policy" }) {
                 guard case .uint8(let bytes) = try file.tensor("best.policy").elements,
                     case .int64(let iteration) = try file.tensor("best.iteration").elements, iteration.count == 1,
-                    case .float64(let scores) = try file.tensor("best.scores").elements, scores.count == 2
+                    case .float64(let scores) = try file.tensor("best.scores").elements, scores.count == 3
                 else { throw Unusable(reason: "wrong element types") }
-                let validation = Validation(iteration: Int(iteration[0]), netReturn: scores[0], turnover: scores[1])
+                let validation = Validation(
+                    iteration: Int(iteration[0]), netReturn: scores[0], turnover: scores[1],
+                    sharpe: scores[2].isNaN ? nil : scores[2])
                 best = (try MLPPolicy(safetensors: bytes), validation)
             }
         } catch let error as Unusable {

@@ -98,6 +98,12 @@ struct SpecificationReader {
         return time
     }
 
+    /// An instant that may be absent.
+    mutating func optionalTime(_ name: String) throws -> Timestamp? {
+        known.insert(name)
+        return container.contains(Key(name)) ? try time(name) : nil
+    }
+
     /// The account's terms, whose absent fields have their defaults; `nil` when the field is absent.
     mutating func account(_ name: String) throws -> AccountSettings? {
         known.insert(name)
@@ -128,7 +134,7 @@ struct SpecificationReader {
         case is String.Type: "a text"
         case is [String].Type: "a list of texts"
         case is [Int].Type: "a list of whole numbers"
-        case is Int.Type: "a whole number"
+        case is Int.Type, is Int64.Type: "a whole number"
         case is UInt64.Type: "a whole number that is not negative"
         case is Double.Type, is Float.Type: "a number"
         case is Bool.Type: "true or false"

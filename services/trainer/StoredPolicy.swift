@@ -7,8 +7,9 @@ internal import Trading
 /// A policy from the registry with its own normaliser.
 struct StoredPolicy: Sendable {
     let record: ModelRepository.Model
-    let policy: MLPPolicy
+    let file: PolicyFile
     let normaliser: Normaliser
+    var policy: MLPPolicy { file.policy }
 
     /// `version` 0 is the live one. Throws `JobError.badData` for a model that is not there or not whole.
     static func load(_ name: String, _ version: Int64, _ pool: ConnectionPool) async throws -> StoredPolicy {
@@ -28,13 +29,14 @@ struct StoredPolicy: Sendable {
         guard let stored = try await pool.withConnection({ try FeatureRepository.normaliser(id, on: $0) }) else {
             throw JobError.badData("the normaliser \(id) of the \(title) is not stored")
         }
-        let policy = try MLPPolicy(safetensors: bytes)
+        let file = try PolicyFile(safetensors: bytes)
+        let policy = file.policy
         let normaliser = try Normaliser(bytes: stored.bytes)
         let layout = ObservationLayout(window: policy.window, featureCount: policy.featureCount)
         guard normaliser.id == id, normaliser.schemaVersion == schemaVersion, normaliser.count == policy.featureCount,
             layout.count == policy.observationSize
         else { throw JobError.badData("the \(title) and its normaliser do not fit together") }
-        return StoredPolicy(record: record, policy: policy, normaliser: normaliser)
+        return StoredPolicy(record: record, file: file, normaliser: normaliser)
     }
 
     /// Throws `JobError.badData` unless the features are those that the policy was trained with.

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import MarketData
 internal import RPC
 internal import ServiceKit
 internal import Storage
@@ -91,8 +92,54 @@ struct TrainerServer: TrainerService {
         try await answer { connection in
             let model = try Model.stored(request.name, request.version, on: connection)
             try model.requireGate()
-            try ModelRepository.promote(model.name, version: model.version, on: connection)
+            if !request.unaccepted { try model.requireAcceptance(on: connection) }
+            try ModelRepository.promote(
+                model.name, version: model.version, reason: request.reason, on: connection)
             return try Model.stored(request.name, request.version, on: connection)
+        }
+    }
+
+    func rollBackModel(_ request: RollBackModelRequest, context: CallContext) async throws -> Model {
+        try await answer { connection in
+            guard let model = try ModelRepository.rollBack(request.name, reason: request.reason, on: connection) else {
+                throw RPCStatus(.failedPrecondition, "no other version of “\(request.name)” was live before")
+            }
+            return Model(model)
+        }
+    }
+
+    func listPromotions(
+        _ request: ListPromotionsRequest, context: CallContext
+    ) async throws -> ListPromotionsResponse {
+        try await answer { connection in
+            ListPromotionsResponse(
+                promotions: try ModelRepository.promotions(of: request.name, on: connection).map { line in
+                    Promotion(
+                        name: line.name, version: line.version, previousVersion: line.previousVersion ?? 0,
+                        action: line.action.rawValue, accepted: line.isAccepted, reason: line.reason,
+                        timeMicroseconds: line.time.microseconds)
+                })
+        }
+    }
+
+    /// A message of at most so many metrics.
+    private static let metricsPage = 10_000
+
+    func listMetrics(
+        _ request: GetJobRequest, responses: ResponseWriter<JobMetrics>, context: CallContext
+    ) async throws {
+        _ = try await answer { try Job.stored(request.jobID, on: $0) }
+        var after: (name: String, step: Int64)?
+        while true {
+            let (name, step) = (after?.name, after?.step ?? .min)
+            let page = try await answer { connection in
+                try JobRepository.metrics(
+                    of: request.jobID, after: name, step, limit: Self.metricsPage, on: connection)
+            }
+            guard let last = page.last else { return }
+            try await responses.write(
+                JobMetrics(metrics: page.map { JobMetric(step: $0.step, name: $0.name, value: $0.value) }))
+            after = (last.name, last.step)
         }
     }
 
@@ -184,6 +231,25 @@ extension Model {
             "“\(name)” version \(version) has not passed its gate: \(faults.joined(separator: "; ")). Train it longer, "
                 + "or on more surfaces")
     }
+
+    /// A policy trades when it has shown what it can on bars that nobody had looked at. Throws FAILED_PRECONDITION with
+    /// what it lacks.
+    fileprivate func requireAcceptance(on connection: isolated Connection) throws {
+        guard kind.hasPrefix("policy.") else { return }
+        let verdicts = try AcceptanceRepository.acceptances(of: name, version: version, on: connection)
+        guard !verdicts.contains(where: \.passed) else { return }
+        let text = "“\(name)” version \(version)"
+        guard let verdict = verdicts.first else {
+            throw RPCStatus(
+                .failedPrecondition,
+                "\(text) was never judged: run the job `accept`, or set `unaccepted` to trade it on paper")
+        }
+        let said = (try? JSONDecoder().decode(Said.self, from: Data(verdict.report.text.utf8)))?.verdict
+        throw RPCStatus(
+            .failedPrecondition, "\(text) was judged by job \(verdict.jobID). \(said ?? "It was not accepted")")
+    }
+
+    private struct Said: Decodable { var verdict: String }
 
     /// The model without its bytes. Throws NOT_FOUND.
     static func stored(_ name: String, _ version: Int64, on connection: isolated Connection) throws -> Model {

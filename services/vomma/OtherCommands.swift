@@ -104,11 +104,14 @@ struct TrainCommand: AsyncParsableCommand {
             The specification is JSON, from a file or from standard input (-): docs/jobs.md has the fields of each kind. \
             Submitting the same key twice is one job.
 
-            Example: vomma train ppo my-policy-1 ppo.json --promote
+            Example: vomma train policy.ppo my-policy-1 ppo.json --tensorboard runs
+
+            --promote makes the model live. A policy has to be accepted first (vomma model accept), unless --unaccepted \
+            says that it is to trade on paper only.
             """)
 
     @OptionGroup var stack: StackOptions
-    @Argument(help: "hmm, ppo or backtest.")
+    @Argument(help: "policy.ppo, evaluate.walk-forward, hmm, heston_inverse_synth …")
     var kind: String
     @Argument(help: "A name for the job.")
     var key: String
@@ -116,16 +119,26 @@ struct TrainCommand: AsyncParsableCommand {
     var specification: String
     @Flag(help: "Make the model that comes out the live one.")
     var promote = false
+    @Flag(help: "With --promote: a policy that no acceptance has passed, to trade on paper.")
+    var unaccepted = false
+    @Option(help: "Write the job's curves as a TensorBoard event file into this folder.")
+    var tensorboard: String?
 
     func run() async throws {
         try await explaining {
-            let result = try await JobFollower(stack).run(
+            let follower = try JobFollower(stack)
+            let result = try await follower.run(
                 kind: kind, key: key, specification: try readSpecification(specification))
             print(result)
+            if let tensorboard {
+                let path = try await follower.writeCurves(key, folder: tensorboard)
+                Terminal().note("curves: \(path)")
+            }
             guard promote else { return }
             let model = try JSONDecoder().decode(PromotableResult.self, from: Data(result.utf8)).model
             _ = try await TrainerClient(stack.channel(.trainer)).promoteModel(
-                PromoteModelRequest(name: model.name, version: model.version))
+                PromoteModelRequest(
+                    name: model.name, version: model.version, reason: "vomma train \(key)", unaccepted: unaccepted))
             Terminal().note("\(model.name) version \(model.version) is live")
         }
     }
@@ -147,82 +160,25 @@ func readSpecification(_ path: String) throws -> String {
     return String(decoding: data, as: UTF8.self)
 }
 
-/// `vomma backtest`: runs the live policy over a stream's stored features, beside the baselines.
-struct BacktestCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "backtest", abstract: "Run a stored policy over a stream's stored features, beside the baselines.",
-        discussion: "The engine is the paper account's own. The result is printed as a table; --json prints all of it.")
-
-    @OptionGroup var stack: StackOptions
-    @Argument(help: "The stream, as `vomma status` lists it.")
-    var stream: String
-    @Option(help: "The symbol to trade.")
-    var symbol: String
-    @Option(help: "First decision, such as 2026-03-01.")
-    var from: String
-    @Option(help: "End of the span.")
-    var to: String
-    @Option(help: "Version of the policy; 0 is the live one.")
-    var version: Int64 = 0
-    @Option(help: "Starting capital, in USDT.")
-    var capital = "19.99"
-    @Flag(help: "Print the whole result as JSON.")
-    var json = false
-
-    func run() async throws {
-        try await explaining {
-            let specification: [String: Any] = [
-                "stream": stream, "symbol": symbol, "from": from, "to": to, "version": version,
-                "account": ["capital": capital],
-            ]
-            let text = String(
-                decoding: try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys]),
-                as: UTF8.self)
-            // The specification is the key, so that the same question is asked once; a later promotion makes it
-            // another.
-            let live = try await PolicyClient(stack.channel(.policyService)).describePolicy(DescribePolicyRequest())
-            let key = "backtest/\(live.modelVersion)/\(text)"
-            let result = try await JobFollower(stack).run(kind: "backtest", key: key, specification: text)
-            if json {
-                print(result)
-                return
-            }
-            let decoder = JSONDecoder()
-            decoder.keyDecodingStrategy = .convertFromSnakeCase
-            let found = try decoder.decode(StoredBacktest.self, from: Data(result.utf8))
-            var rows = [["policy"] + Self.cells(found.report)]
-            for (name, part) in found.baselines.sorted(by: { $0.key < $1.key }) {
-                rows.append([name] + Self.cells(part))
-            }
-            let table = Report.Section(
-                "\(symbol) from \(from) to \(to)",
-                [
-                    .table(
-                        header: ["", "return", "Sharpe", "max drawdown", "round trips", "fees", "final equity"],
-                        rows: rows)
-                ])
-            print(
-                Report(
-                    title: "Backtest", verdict: "Out-of-sample only if the policy never saw this span.",
-                    sections: [table]
-                ).text())
-        }
-    }
-
-    private static func cells(_ part: StoredBacktest.Part) -> [String] {
-        let s = part.statistics
-        return [
-            s.totalReturn.shownPercent, (s.sharpe ?? .nan).shown(2), s.maxDrawdown.shownPercent, "\(s.roundTrips)",
-            s.fees.shown(4), s.finalEquity.shown(4),
-        ]
-    }
-}
-
 /// Submits a job and shows its progress until it has ended.
-struct JobFollower {
+final class JobFollower {
     private let trainer: TrainerClient
+    private var jobID: Int64 = 0
 
     init(_ stack: StackOptions) throws { trainer = try TrainerClient(stack.channel(.trainer)) }
+
+    /// Writes the metrics of the job that has run, as TensorBoard reads them; returns the file's path.
+    func writeCurves(_ key: String, folder: String) async throws -> String {
+        var file = EventFile(wallTime: Timestamp.now)
+        for try await page in trainer.listMetrics(GetJobRequest(jobID: jobID)) {
+            for metric in page.metrics { file.append(metric.name, step: metric.step, value: metric.value) }
+        }
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let name = String(key.map { $0.isLetter || $0.isNumber || "-_.".contains($0) ? $0 : "-" })
+        let path = "\(folder)/events.out.tfevents.\(Timestamp.now.microseconds / 1_000_000).\(name)"
+        try Data(file.bytes).write(to: URL(fileURLWithPath: path))
+        return path
+    }
 
     /// The job's result as JSON. Throws when it failed or was cancelled.
     func run(kind: String, key: String, specification: String) async throws -> String {
@@ -240,6 +196,7 @@ struct JobFollower {
         guard job.state == .succeeded else {
             throw RunError.job(kind: kind, state: "\(job.state)", error: job.error)
         }
+        jobID = job.jobID
         terminal.finish("job \(job.jobID)")
         return job.resultJSON
     }

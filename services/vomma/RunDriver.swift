@@ -168,11 +168,11 @@ struct RunDriver {
     /// Trains a policy for some environment steps and waits until it decides.
     private func trainPolicy(_ title: String, key: String, steps: Int) async throws {
         let version = try await train(
-            title, key: key, kind: "ppo",
+            title, key: key, kind: "policy.ppo",
             specification: [
                 "name": "policy", "stream": plan.trainStream, "exchange": plan.exchange, "symbol": plan.tradedSymbol,
                 "train_from": "\(plan.trainFrom)", "train_to": "\(plan.trainTo)", "validate_to": "\(plan.validateTo)",
-                "embargo_minutes": 60, "seed": plan.seed, "total_steps": steps, "window": 16, "environments": 16,
+                "seed": plan.seed, "total_steps": steps, "window": 16, "environments": 16,
                 "account": ["capital": plan.capital],
                 // A minute's return is a few basis points: penalties a step of the size of a daily bar's would drown
                 // it.
@@ -189,7 +189,9 @@ struct RunDriver {
     ) async throws -> Int64 {
         let result: ModelResult = try await runJob(title, key: key, kind: kind, specification: specification)
         _ = try await trainer.promoteModel(
-            PromoteModelRequest(name: model, version: result.model.version), options: patient)
+            PromoteModelRequest(
+                name: model, version: result.model.version, reason: "vomma run \(plan.name)", unaccepted: true),
+            options: patient)
         return result.model.version
     }
 

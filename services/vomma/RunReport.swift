@@ -1,3 +1,4 @@
+internal import Evaluation
 internal import Foundation
 internal import MarketData
 internal import Reports
@@ -175,7 +176,7 @@ struct RunReport {
             .table(
                 header: ["model", "version", "kind", "stage", "sha-256", "attempts"], rows: models.map(\.cells))
         ]
-        if let policy = models.last(where: { $0.cells[2] == "ppo" }) {
+        if let policy = models.last(where: { $0.cells[2] == "policy.ppo" }) {
             let curves = try await pool.withConnection { connection in
                 try connection.query(
                     "SELECT name, step, value FROM job_metrics WHERE job_id = $1 ORDER BY name, step", [policy.job]
@@ -260,7 +261,7 @@ struct RunReport {
     ) -> Report.Section {
         var series = [LineChart.Series(name: "policy (paper)", points: equity.map { ($0.time.seconds, $0.value) })]
         var rows: [[String]] = []
-        func row(_ name: String, _ report: StoredBacktest.Part) -> [String] {
+        func row(_ name: String, _ report: BacktestReport) -> [String] {
             let s = report.statistics
             return [
                 name, s.totalReturn.shownPercent, (s.sharpe ?? .nan).shown(2), s.maxDrawdown.shownPercent,
@@ -273,7 +274,7 @@ struct RunReport {
             for (name, part) in backtest.baselines.sorted(by: { $0.key < $1.key }) {
                 rows.append(row(name, part))
                 series.append(
-                    .init(name: name, points: part.equity.map { ($0.time / 1e6, $0.equity) }))
+                    .init(name: name, points: part.equity.map { ($0.time.seconds, $0.equity) }))
             }
             let paper = equity.last?.value ?? .nan
             let same = abs(paper - backtest.report.statistics.finalEquity) < 1e-6
@@ -370,9 +371,7 @@ struct RunReport {
                 (row) throws(StorageError) in try row.get(0, as: JSON.self)
             }
         }
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        return try json.map { try decoder.decode(StoredBacktest.self, from: Data($0.text.utf8)) }
+        return try json.map { try decode($0.text) }
     }
 }
 
@@ -384,33 +383,6 @@ extension Connection {
 
 /// A backtest job's result, as far as the report needs it.
 struct StoredBacktest: Decodable {
-    struct Statistics: Decodable {
-        var totalReturn: Double
-        var sharpe: Double?
-        var maxDrawdown: Double
-        var roundTrips: Int
-        var fees: Double
-        var averageExposure: Double
-        var finalEquity: Double
-    }
-
-    struct Point: Decodable {
-        /// Microseconds since 1970.
-        var time: Double
-        var equity: Double
-
-        init(from decoder: any Decoder) throws {
-            var values = try decoder.unkeyedContainer()
-            time = try values.decode(Double.self)
-            equity = try values.decode(Double.self)
-        }
-    }
-
-    struct Part: Decodable {
-        var statistics: Statistics
-        var equity: [Point]
-    }
-
-    var report: Part
-    var baselines: [String: Part]
+    var report: BacktestReport
+    var baselines: [String: BacktestReport]
 }

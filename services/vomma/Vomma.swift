@@ -15,6 +15,6 @@ struct Vomma: AsyncParsableCommand {
         subcommands: [
             RunCommand.self, MigrateCommand.self, RetentionCommand.self, TrainCommand.self, BacktestCommand.self,
             ReportCommand.self, StatusCommand.self, CallCommand.self, TokenCommand.self, SurfaceCommand.self,
-            FeaturesCommand.self,
+            FeaturesCommand.self, ModelCommand.self,
         ])
 }

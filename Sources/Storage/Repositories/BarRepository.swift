@@ -60,6 +60,20 @@ public enum BarRepository {
     }
 }
 
+extension BarRepository {
+    /// The close of the newest bar that opens before an instant; `nil` where there is none.
+    public static func lastClose(
+        exchange: String, symbol: String, before: Timestamp, on connection: isolated Connection
+    ) throws(StorageError) -> Double? {
+        try connection.queryOptional(
+            """
+            SELECT close FROM bars WHERE exchange = $1 AND symbol = $2 AND open_time < $3
+            ORDER BY open_time DESC LIMIT 1
+            """, [exchange, symbol, before]
+        ) { (row) throws(StorageError) in try row.get(0) }
+    }
+}
+
 extension Array {
     /// Slices of at most `size` elements, in order.
     func chunks(of size: Int) -> [ArraySlice<Element>] {

@@ -224,6 +224,18 @@ public enum JobRepository {
         ) { (row) throws(StorageError) in (try row.get(0), try row.get(1)) }
     }
 
+    /// A page of a job's metrics, by name and step, behind the given place; `nil` begins.
+    public static func metrics(
+        of id: Int64, after name: String?, _ step: Int64, limit: Int, on connection: isolated Connection
+    ) throws(StorageError) -> [(name: String, step: Int64, value: Double)] {
+        try connection.query(
+            """
+            SELECT name, step, value FROM job_metrics
+            WHERE job_id = $1 AND ($2::text IS NULL OR (name, step) > ($2, $3)) ORDER BY name, step LIMIT $4
+            """, [id, name, step, limit]
+        ) { (row) throws(StorageError) in (try row.get(0), try row.get(1), try row.get(2)) }
+    }
+
     /// Changes a job under its lease, whose parameters are $1 … $4, and renews it.
     private static func write(
         _ lease: Lease, _ assignments: String, _ values: [any PostgresEncodable], on connection: isolated Connection

@@ -57,22 +57,89 @@ public enum ModelRepository {
         }
     }
 
-    /// Makes a version the live one of its name, retires the one that was, and tells the channel. Nothing happens to a
-    /// version that is live already. Throws `unexpectedRowCount` for an unknown version.
+    /// One line of the ledger of promotions: which version became live when, and why. Lines are never changed.
+    public struct Promotion: Sendable, Equatable {
+        public enum Action: String, Sendable { case promote, rollback }
+
+        public var name: String
+        public var version: Int64
+        /// Live before it; `nil` for the first.
+        public var previousVersion: Int64?
+        public var action: Action
+        /// Whether an acceptance of the version had passed.
+        public var isAccepted: Bool
+        public var reason: String
+        public var time: Timestamp
+    }
+
+    /// Makes a version the live one of its name, retires the one that was, writes both into the ledger and tells the
+    /// channel. Nothing happens to a version that is live already. Throws `unexpectedRowCount` for an unknown version.
     public static func promote(
-        _ name: String, version: Int64, on connection: isolated Connection
+        _ name: String, version: Int64, reason: String = "", on connection: isolated Connection
     ) throws(StorageError) {
         try connection.locked("models of \(name)") { () throws(StorageError) in
-            let stage = try connection.queryOne(
-                "SELECT stage FROM models WHERE name = $1 AND version = $2", [name, version]
-            ) { (row) throws(StorageError) in try row.get(0, as: String.self) }
-            guard stage != Stage.live.rawValue else { return }
-            try connection.execute("UPDATE models SET stage = 'retired' WHERE name = $1 AND stage = 'live'", [name])
-            try connection.execute(
-                "UPDATE models SET stage = 'live', promoted_at = clock_timestamp() WHERE name = $1 AND version = $2",
-                [name, version])
-            try connection.notify(channel, name)
+            try makeLive(name, version, .promote, reason, on: connection)
         }
+    }
+
+    /// Makes live again what was live before the live version, and returns it; again and again, back to the first.
+    /// `nil`, and no change, where nothing was live before.
+    public static func rollBack(
+        _ name: String, reason: String = "", on connection: isolated Connection
+    ) throws(StorageError) -> Model? {
+        try connection.locked("models of \(name)") { () throws(StorageError) in
+            // What a promotion puts on top, a rollback takes off.
+            var versions: [Int64] = []
+            for line in try promotions(of: name, on: connection) {
+                switch line.action {
+                case .promote: versions.append(line.version)
+                case .rollback: versions.removeLast()
+                }
+            }
+            guard let previous = versions.dropLast().last else { return nil }
+            try makeLive(name, previous, .rollback, reason, on: connection)
+            return try live(name, on: connection)
+        }
+    }
+
+    /// The ledger of a name, the oldest line first.
+    public static func promotions(
+        of name: String, on connection: isolated Connection
+    ) throws(StorageError) -> [Promotion] {
+        try connection.query(
+            """
+            SELECT name, version, previous_version, action, accepted, reason, promoted_at FROM promotions
+            WHERE name = $1 ORDER BY promotion_id
+            """, [name]
+        ) { (row) throws(StorageError) in
+            guard let action = Promotion.Action(rawValue: try row.get(3)) else {
+                throw .decoding(column: "action", reason: "unknown action")
+            }
+            return Promotion(
+                name: try row.get(0), version: try row.get(1), previousVersion: try row.get(2), action: action,
+                isAccepted: try row.get(4), reason: try row.get(5), time: try row.get(6))
+        }
+    }
+
+    private static func makeLive(
+        _ name: String, _ version: Int64, _ action: Promotion.Action, _ reason: String,
+        on connection: isolated Connection
+    ) throws(StorageError) {
+        let stage = try connection.queryOne(
+            "SELECT stage FROM models WHERE name = $1 AND version = $2", [name, version]
+        ) { (row) throws(StorageError) in try row.get(0, as: String.self) }
+        guard stage != Stage.live.rawValue else { return }
+        let previous = try live(name, on: connection)?.version
+        try connection.execute("UPDATE models SET stage = 'retired' WHERE name = $1 AND stage = 'live'", [name])
+        try connection.execute(
+            "UPDATE models SET stage = 'live', promoted_at = clock_timestamp() WHERE name = $1 AND version = $2",
+            [name, version])
+        try connection.execute(
+            """
+            INSERT INTO promotions (name, version, previous_version, action, accepted, reason)
+            SELECT $1, $2, $3, $4, EXISTS (SELECT FROM acceptances WHERE name = $1 AND version = $2 AND passed), $5
+            """, [name, version, previous, action.rawValue, reason])
+        try connection.notify(channel, name)
     }
 
     /// Marks a candidate as accepted, or takes a version out of use; becoming live goes through `promote`.

@@ -33,10 +33,22 @@ public protocol TrainerService: RPCService {
         _ request: ListModelsRequest, context: CallContext
     ) async throws -> ListModelsResponse
     /// Makes a version the live one; services swap to it. The one before is retired. FAILED_PRECONDITION for an inverse
-    /// network whose gate has not passed.
+    /// network whose gate has not passed, and for a policy that no acceptance has passed, unless that is asked for.
     func promoteModel(
         _ request: PromoteModelRequest, context: CallContext
     ) async throws -> Model
+    /// Makes live again what was live before; asked again, what was before that. FAILED_PRECONDITION where nothing was.
+    func rollBackModel(
+        _ request: RollBackModelRequest, context: CallContext
+    ) async throws -> Model
+    /// Every promotion and rollback of a name, the oldest first. The list only grows.
+    func listPromotions(
+        _ request: ListPromotionsRequest, context: CallContext
+    ) async throws -> ListPromotionsResponse
+    /// A job's metrics, by name and step: the curves of a training.
+    func listMetrics(
+        _ request: GetJobRequest, responses: ResponseWriter<JobMetrics>, context: CallContext
+    ) async throws
     /// The model with its checkpoint's bytes (safetensors).
     func getModel(
         _ request: GetModelRequest, context: CallContext
@@ -77,6 +89,18 @@ extension TrainerService {
             .unary("/vomma.v1.Trainer/PromoteModel") {
                 (request: PromoteModelRequest, context) async throws -> Model in
                 try await promoteModel(request, context: context)
+            },
+            .unary("/vomma.v1.Trainer/RollBackModel") {
+                (request: RollBackModelRequest, context) async throws -> Model in
+                try await rollBackModel(request, context: context)
+            },
+            .unary("/vomma.v1.Trainer/ListPromotions") {
+                (request: ListPromotionsRequest, context) async throws -> ListPromotionsResponse in
+                try await listPromotions(request, context: context)
+            },
+            .serverStreaming("/vomma.v1.Trainer/ListMetrics") {
+                (request: GetJobRequest, responses: ResponseWriter<JobMetrics>, context) in
+                try await listMetrics(request, responses: responses, context: context)
             },
             .unary("/vomma.v1.Trainer/GetModel") {
                 (request: GetModelRequest, context) async throws -> Model in
@@ -132,6 +156,27 @@ extension TrainerService {
         _ request: PromoteModelRequest, context: CallContext
     ) async throws -> Model {
         throw RPCStatus(.unimplemented, "/vomma.v1.Trainer/PromoteModel is not implemented")
+    }
+
+    /// Answers UNIMPLEMENTED.
+    public func rollBackModel(
+        _ request: RollBackModelRequest, context: CallContext
+    ) async throws -> Model {
+        throw RPCStatus(.unimplemented, "/vomma.v1.Trainer/RollBackModel is not implemented")
+    }
+
+    /// Answers UNIMPLEMENTED.
+    public func listPromotions(
+        _ request: ListPromotionsRequest, context: CallContext
+    ) async throws -> ListPromotionsResponse {
+        throw RPCStatus(.unimplemented, "/vomma.v1.Trainer/ListPromotions is not implemented")
+    }
+
+    /// Answers UNIMPLEMENTED.
+    public func listMetrics(
+        _ request: GetJobRequest, responses: ResponseWriter<JobMetrics>, context: CallContext
+    ) async throws {
+        throw RPCStatus(.unimplemented, "/vomma.v1.Trainer/ListMetrics is not implemented")
     }
 
     /// Answers UNIMPLEMENTED.
@@ -193,11 +238,32 @@ public struct TrainerClient: Sendable {
     }
 
     /// Makes a version the live one; services swap to it. The one before is retired. FAILED_PRECONDITION for an inverse
-    /// network whose gate has not passed.
+    /// network whose gate has not passed, and for a policy that no acceptance has passed, unless that is asked for.
     public func promoteModel(
         _ request: PromoteModelRequest, options: CallOptions = CallOptions()
     ) async throws -> Model {
         try await channel.unary("/vomma.v1.Trainer/PromoteModel", request, options: options)
+    }
+
+    /// Makes live again what was live before; asked again, what was before that. FAILED_PRECONDITION where nothing was.
+    public func rollBackModel(
+        _ request: RollBackModelRequest, options: CallOptions = CallOptions()
+    ) async throws -> Model {
+        try await channel.unary("/vomma.v1.Trainer/RollBackModel", request, options: options)
+    }
+
+    /// Every promotion and rollback of a name, the oldest first. The list only grows.
+    public func listPromotions(
+        _ request: ListPromotionsRequest, options: CallOptions = CallOptions()
+    ) async throws -> ListPromotionsResponse {
+        try await channel.unary("/vomma.v1.Trainer/ListPromotions", request, options: options)
+    }
+
+    /// A job's metrics, by name and step: the curves of a training.
+    public func listMetrics(
+        _ request: GetJobRequest, options: CallOptions = CallOptions()
+    ) -> ResponseStream<JobMetrics> {
+        channel.serverStreaming("/vomma.v1.Trainer/ListMetrics", request, options: options)
     }
 
     /// The model with its checkpoint's bytes (safetensors).
@@ -265,7 +331,7 @@ public struct SubmitJobRequest: ProtoMessage {
     public static let protoName = "vomma.v1.SubmitJobRequest"
     /// Names the job: submitting it twice is one job.
     public var jobKey: String = ""
-    /// `ppo`, `hmm`, `backtest`, `heston_inverse_synth`, `heston_inverse_real`, `heston_inverse_mixed`.
+    /// `policy.ppo`, `evaluate.walk-forward`, `accept`, `backtest`, `hmm`, `heston_inverse_synth`, …: docs/jobs.md.
     public var kind: String = ""
     /// See docs/jobs.md.
     public var specJSON: String = ""
@@ -726,6 +792,10 @@ public struct PromoteModelRequest: ProtoMessage {
     public var name: String = ""
     /// Field `version`.
     public var version: Int64 = 0
+    /// Written into the ledger of promotions.
+    public var reason: String = ""
+    /// Promotes a policy that no acceptance has passed: to trade on paper. The ledger says so.
+    public var unaccepted: Bool = false
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -734,10 +804,14 @@ public struct PromoteModelRequest: ProtoMessage {
     /// The fields given; the others have their defaults.
     public init(
         name: String = "",
-        version: Int64 = 0
+        version: Int64 = 0,
+        reason: String = "",
+        unaccepted: Bool = false
     ) {
         self.name = name
         self.version = version
+        self.reason = reason
+        self.unaccepted = unaccepted
     }
 }
 
@@ -756,11 +830,259 @@ extension PromoteModelRequest: @unsafe WireMessage {
     init(wire: UnsafePointer<Vomma__V1__PromoteModelRequest>) throws(MessageError) {
         self.name = try unsafe Wire.string(wire.pointee.name_1, Self.protoName, "name")
         self.version = unsafe wire.pointee.version_2
+        self.reason = try unsafe Wire.string(wire.pointee.reason_3, Self.protoName, "reason")
+        self.unaccepted = unsafe wire.pointee.unaccepted_4 != 0
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__PromoteModelRequest>, _ arena: inout Arena) {
         unsafe wire.pointee.name_1 = arena.string(self.name)
         unsafe wire.pointee.version_2 = self.version
+        unsafe wire.pointee.reason_3 = arena.string(self.reason)
+        unsafe wire.pointee.unaccepted_4 = self.unaccepted ? 1 : 0
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// `vomma.v1.RollBackModelRequest`.
+public struct RollBackModelRequest: ProtoMessage {
+    public static let protoName = "vomma.v1.RollBackModelRequest"
+    /// Field `name`.
+    public var name: String = ""
+    /// Written into the ledger of promotions.
+    public var reason: String = ""
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        name: String = "",
+        reason: String = ""
+    ) {
+        self.name = name
+        self.reason = reason
+    }
+}
+
+extension RollBackModelRequest: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__RollBackModelRequest>) {
+        unsafe vomma__v1__roll_back_model_request__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__RollBackModelRequest>) throws(MessageError) {
+        self.name = try unsafe Wire.string(wire.pointee.name_1, Self.protoName, "name")
+        self.reason = try unsafe Wire.string(wire.pointee.reason_2, Self.protoName, "reason")
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__RollBackModelRequest>, _ arena: inout Arena) {
+        unsafe wire.pointee.name_1 = arena.string(self.name)
+        unsafe wire.pointee.reason_2 = arena.string(self.reason)
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// `vomma.v1.ListPromotionsRequest`.
+public struct ListPromotionsRequest: ProtoMessage {
+    public static let protoName = "vomma.v1.ListPromotionsRequest"
+    /// Field `name`.
+    public var name: String = ""
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        name: String = ""
+    ) {
+        self.name = name
+    }
+}
+
+extension ListPromotionsRequest: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListPromotionsRequest>) {
+        unsafe vomma__v1__list_promotions_request__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__ListPromotionsRequest>) throws(MessageError) {
+        self.name = try unsafe Wire.string(wire.pointee.name_1, Self.protoName, "name")
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__ListPromotionsRequest>, _ arena: inout Arena) {
+        unsafe wire.pointee.name_1 = arena.string(self.name)
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// `vomma.v1.ListPromotionsResponse`.
+public struct ListPromotionsResponse: ProtoMessage {
+    public static let protoName = "vomma.v1.ListPromotionsResponse"
+    /// Field `promotions`.
+    public var promotions: [Promotion] = []
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        promotions: [Promotion] = []
+    ) {
+        self.promotions = promotions
+    }
+}
+
+extension ListPromotionsResponse: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__ListPromotionsResponse>) {
+        unsafe vomma__v1__list_promotions_response__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__ListPromotionsResponse>) throws(MessageError) {
+        self.promotions = try unsafe Wire.messages(wire.pointee.n_promotions_1, wire.pointee.promotions_1)
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__ListPromotionsResponse>, _ arena: inout Arena) {
+        unsafe wire.pointee.n_promotions_1 = self.promotions.count
+        unsafe wire.pointee.promotions_1 = arena.messages(self.promotions)
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// `vomma.v1.Promotion`.
+public struct Promotion: ProtoMessage {
+    public static let protoName = "vomma.v1.Promotion"
+    /// Field `name`.
+    public var name: String = ""
+    /// Field `version`.
+    public var version: Int64 = 0
+    /// Live before it; 0: none was.
+    public var previousVersion: Int64 = 0
+    /// `promote`, `rollback`.
+    public var action: String = ""
+    /// Whether an acceptance of the version had passed.
+    public var accepted: Bool = false
+    /// Field `reason`.
+    public var reason: String = ""
+    /// Field `time_microseconds`.
+    public var timeMicroseconds: Int64 = 0
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        name: String = "",
+        version: Int64 = 0,
+        previousVersion: Int64 = 0,
+        action: String = "",
+        accepted: Bool = false,
+        reason: String = "",
+        timeMicroseconds: Int64 = 0
+    ) {
+        self.name = name
+        self.version = version
+        self.previousVersion = previousVersion
+        self.action = action
+        self.accepted = accepted
+        self.reason = reason
+        self.timeMicroseconds = timeMicroseconds
+    }
+}
+
+extension Promotion: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__Promotion>) {
+        unsafe vomma__v1__promotion__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__Promotion>) throws(MessageError) {
+        self.name = try unsafe Wire.string(wire.pointee.name_1, Self.protoName, "name")
+        self.version = unsafe wire.pointee.version_2
+        self.previousVersion = unsafe wire.pointee.previous_version_3
+        self.action = try unsafe Wire.string(wire.pointee.action_4, Self.protoName, "action")
+        self.accepted = unsafe wire.pointee.accepted_5 != 0
+        self.reason = try unsafe Wire.string(wire.pointee.reason_6, Self.protoName, "reason")
+        self.timeMicroseconds = unsafe wire.pointee.time_microseconds_7
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__Promotion>, _ arena: inout Arena) {
+        unsafe wire.pointee.name_1 = arena.string(self.name)
+        unsafe wire.pointee.version_2 = self.version
+        unsafe wire.pointee.previous_version_3 = self.previousVersion
+        unsafe wire.pointee.action_4 = arena.string(self.action)
+        unsafe wire.pointee.accepted_5 = self.accepted ? 1 : 0
+        unsafe wire.pointee.reason_6 = arena.string(self.reason)
+        unsafe wire.pointee.time_microseconds_7 = self.timeMicroseconds
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// `vomma.v1.JobMetrics`.
+public struct JobMetrics: ProtoMessage {
+    public static let protoName = "vomma.v1.JobMetrics"
+    /// Field `metrics`.
+    public var metrics: [JobMetric] = []
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        metrics: [JobMetric] = []
+    ) {
+        self.metrics = metrics
+    }
+}
+
+extension JobMetrics: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__JobMetrics>) {
+        unsafe vomma__v1__job_metrics__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__JobMetrics>) throws(MessageError) {
+        self.metrics = try unsafe Wire.messages(wire.pointee.n_metrics_1, wire.pointee.metrics_1)
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__JobMetrics>, _ arena: inout Arena) {
+        unsafe wire.pointee.n_metrics_1 = self.metrics.count
+        unsafe wire.pointee.metrics_1 = arena.messages(self.metrics)
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -922,6 +1244,11 @@ extension FileDescriptors {
             vomma.v1.ListModelsRequest
             vomma.v1.ListModelsResponse
             vomma.v1.PromoteModelRequest
+            vomma.v1.RollBackModelRequest
+            vomma.v1.ListPromotionsRequest
+            vomma.v1.ListPromotionsResponse
+            vomma.v1.Promotion
+            vomma.v1.JobMetrics
             vomma.v1.GetModelRequest
             vomma.v1.Model
             vomma.v1.JobState
@@ -933,6 +1260,9 @@ extension FileDescriptors {
             vomma.v1.Trainer.WatchJob
             vomma.v1.Trainer.ListModels
             vomma.v1.Trainer.PromoteModel
+            vomma.v1.Trainer.RollBackModel
+            vomma.v1.Trainer.ListPromotions
+            vomma.v1.Trainer.ListMetrics
             vomma.v1.Trainer.GetModel
             """,
         base64: """
@@ -945,20 +1275,29 @@ extension FileDescriptors {
             CCABKAkSEQoJc3BlY19qc29uGAkgASgJEhMKC3Jlc3VsdF9qc29uGAogASgJEg0KBWVycm9yGAsgASgJEisKDmxhdGVzdF9t
             ZXRyaWNzGAwgAygLMhMudm9tbWEudjEuSm9iTWV0cmljIjYKCUpvYk1ldHJpYxIMCgRzdGVwGAEgASgDEgwKBG5hbWUYAiAB
             KAkSDQoFdmFsdWUYAyABKAEiIQoRTGlzdE1vZGVsc1JlcXVlc3QSDAoEbmFtZRgBIAEoCSI1ChJMaXN0TW9kZWxzUmVzcG9u
-            c2USHwoGbW9kZWxzGAEgAygLMg8udm9tbWEudjEuTW9kZWwiNAoTUHJvbW90ZU1vZGVsUmVxdWVzdBIMCgRuYW1lGAEgASgJ
-            Eg8KB3ZlcnNpb24YAiABKAMiMAoPR2V0TW9kZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoAyLCAQoF
-            TW9kZWwSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgDEgwKBGtpbmQYAyABKAkSDQoFc3RhZ2UYBCABKAkSDgoGc2hh
-            MjU2GAUgASgJEhYKDnNjaGVtYV92ZXJzaW9uGAYgASgJEhUKDW5vcm1hbGlzZXJfaWQYByABKAkSFAoMbWV0cmljc19qc29u
-            GAggASgJEhQKDGxpbmVhZ2VfanNvbhgJIAEoCRISCgpjaGVja3BvaW50GAogASgMKpoBCghKb2JTdGF0ZRIZChVKT0JfU1RB
-            VEVfVU5TUEVDSUZJRUQQABIUChBKT0JfU1RBVEVfUVVFVUVEEAESFQoRSk9CX1NUQVRFX1JVTk5JTkcQAhIXChNKT0JfU1RB
-            VEVfU1VDQ0VFREVEEAMSFAoQSk9CX1NUQVRFX0ZBSUxFRBAEEhcKE0pPQl9TVEFURV9DQU5DRUxMRUQQBTLlAwoHVHJhaW5l
-            chI2CglTdWJtaXRKb2ISGi52b21tYS52MS5TdWJtaXRKb2JSZXF1ZXN0Gg0udm9tbWEudjEuSm9iEjAKBkdldEpvYhIXLnZv
-            bW1hLnYxLkdldEpvYlJlcXVlc3QaDS52b21tYS52MS5Kb2ISQQoITGlzdEpvYnMSGS52b21tYS52MS5MaXN0Sm9ic1JlcXVl
-            c3QaGi52b21tYS52MS5MaXN0Sm9ic1Jlc3BvbnNlEjYKCUNhbmNlbEpvYhIaLnZvbW1hLnYxLkNhbmNlbEpvYlJlcXVlc3Qa
-            DS52b21tYS52MS5Kb2ISNAoIV2F0Y2hKb2ISFy52b21tYS52MS5HZXRKb2JSZXF1ZXN0Gg0udm9tbWEudjEuSm9iMAESRwoK
-            TGlzdE1vZGVscxIbLnZvbW1hLnYxLkxpc3RNb2RlbHNSZXF1ZXN0Ghwudm9tbWEudjEuTGlzdE1vZGVsc1Jlc3BvbnNlEj4K
-            DFByb21vdGVNb2RlbBIdLnZvbW1hLnYxLlByb21vdGVNb2RlbFJlcXVlc3QaDy52b21tYS52MS5Nb2RlbBI2CghHZXRNb2Rl
-            bBIZLnZvbW1hLnYxLkdldE1vZGVsUmVxdWVzdBoPLnZvbW1hLnYxLk1vZGVsYgZwcm90bzM=
+            c2USHwoGbW9kZWxzGAEgAygLMg8udm9tbWEudjEuTW9kZWwiWAoTUHJvbW90ZU1vZGVsUmVxdWVzdBIMCgRuYW1lGAEgASgJ
+            Eg8KB3ZlcnNpb24YAiABKAMSDgoGcmVhc29uGAMgASgJEhIKCnVuYWNjZXB0ZWQYBCABKAgiNAoUUm9sbEJhY2tNb2RlbFJl
+            cXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZyZWFzb24YAiABKAkiJQoVTGlzdFByb21vdGlvbnNSZXF1ZXN0EgwKBG5hbWUYASAB
+            KAkiQQoWTGlzdFByb21vdGlvbnNSZXNwb25zZRInCgpwcm9tb3Rpb25zGAEgAygLMhMudm9tbWEudjEuUHJvbW90aW9uIpEB
+            CglQcm9tb3Rpb24SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgDEhgKEHByZXZpb3VzX3ZlcnNpb24YAyABKAMSDgoG
+            YWN0aW9uGAQgASgJEhAKCGFjY2VwdGVkGAUgASgIEg4KBnJlYXNvbhgGIAEoCRIZChF0aW1lX21pY3Jvc2Vjb25kcxgHIAEo
+            AyIyCgpKb2JNZXRyaWNzEiQKB21ldHJpY3MYASADKAsyEy52b21tYS52MS5Kb2JNZXRyaWMiMAoPR2V0TW9kZWxSZXF1ZXN0
+            EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoAyLCAQoFTW9kZWwSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgD
+            EgwKBGtpbmQYAyABKAkSDQoFc3RhZ2UYBCABKAkSDgoGc2hhMjU2GAUgASgJEhYKDnNjaGVtYV92ZXJzaW9uGAYgASgJEhUK
+            DW5vcm1hbGlzZXJfaWQYByABKAkSFAoMbWV0cmljc19qc29uGAggASgJEhQKDGxpbmVhZ2VfanNvbhgJIAEoCRISCgpjaGVj
+            a3BvaW50GAogASgMKpoBCghKb2JTdGF0ZRIZChVKT0JfU1RBVEVfVU5TUEVDSUZJRUQQABIUChBKT0JfU1RBVEVfUVVFVUVE
+            EAESFQoRSk9CX1NUQVRFX1JVTk5JTkcQAhIXChNKT0JfU1RBVEVfU1VDQ0VFREVEEAMSFAoQSk9CX1NUQVRFX0ZBSUxFRBAE
+            EhcKE0pPQl9TVEFURV9DQU5DRUxMRUQQBTK8BQoHVHJhaW5lchI2CglTdWJtaXRKb2ISGi52b21tYS52MS5TdWJtaXRKb2JS
+            ZXF1ZXN0Gg0udm9tbWEudjEuSm9iEjAKBkdldEpvYhIXLnZvbW1hLnYxLkdldEpvYlJlcXVlc3QaDS52b21tYS52MS5Kb2IS
+            QQoITGlzdEpvYnMSGS52b21tYS52MS5MaXN0Sm9ic1JlcXVlc3QaGi52b21tYS52MS5MaXN0Sm9ic1Jlc3BvbnNlEjYKCUNh
+            bmNlbEpvYhIaLnZvbW1hLnYxLkNhbmNlbEpvYlJlcXVlc3QaDS52b21tYS52MS5Kb2ISNAoIV2F0Y2hKb2ISFy52b21tYS52
+            MS5HZXRKb2JSZXF1ZXN0Gg0udm9tbWEudjEuSm9iMAESRwoKTGlzdE1vZGVscxIbLnZvbW1hLnYxLkxpc3RNb2RlbHNSZXF1
+            ZXN0Ghwudm9tbWEudjEuTGlzdE1vZGVsc1Jlc3BvbnNlEj4KDFByb21vdGVNb2RlbBIdLnZvbW1hLnYxLlByb21vdGVNb2Rl
+            bFJlcXVlc3QaDy52b21tYS52MS5Nb2RlbBJACg1Sb2xsQmFja01vZGVsEh4udm9tbWEudjEuUm9sbEJhY2tNb2RlbFJlcXVl
+            c3QaDy52b21tYS52MS5Nb2RlbBJTCg5MaXN0UHJvbW90aW9ucxIfLnZvbW1hLnYxLkxpc3RQcm9tb3Rpb25zUmVxdWVzdBog
+            LnZvbW1hLnYxLkxpc3RQcm9tb3Rpb25zUmVzcG9uc2USPgoLTGlzdE1ldHJpY3MSFy52b21tYS52MS5HZXRKb2JSZXF1ZXN0
+            GhQudm9tbWEudjEuSm9iTWV0cmljczABEjYKCEdldE1vZGVsEhkudm9tbWEudjEuR2V0TW9kZWxSZXF1ZXN0Gg8udm9tbWEu
+            djEuTW9kZWxiBnByb3RvMw==
             """
     )
 }

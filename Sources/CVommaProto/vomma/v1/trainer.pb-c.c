@@ -67,6 +67,36 @@ void   vomma__v1__promote_model_request__init
   static const Vomma__V1__PromoteModelRequest init_value = VOMMA__V1__PROMOTE_MODEL_REQUEST__INIT;
   *message = init_value;
 }
+void   vomma__v1__roll_back_model_request__init
+                     (Vomma__V1__RollBackModelRequest         *message)
+{
+  static const Vomma__V1__RollBackModelRequest init_value = VOMMA__V1__ROLL_BACK_MODEL_REQUEST__INIT;
+  *message = init_value;
+}
+void   vomma__v1__list_promotions_request__init
+                     (Vomma__V1__ListPromotionsRequest         *message)
+{
+  static const Vomma__V1__ListPromotionsRequest init_value = VOMMA__V1__LIST_PROMOTIONS_REQUEST__INIT;
+  *message = init_value;
+}
+void   vomma__v1__list_promotions_response__init
+                     (Vomma__V1__ListPromotionsResponse         *message)
+{
+  static const Vomma__V1__ListPromotionsResponse init_value = VOMMA__V1__LIST_PROMOTIONS_RESPONSE__INIT;
+  *message = init_value;
+}
+void   vomma__v1__promotion__init
+                     (Vomma__V1__Promotion         *message)
+{
+  static const Vomma__V1__Promotion init_value = VOMMA__V1__PROMOTION__INIT;
+  *message = init_value;
+}
+void   vomma__v1__job_metrics__init
+                     (Vomma__V1__JobMetrics         *message)
+{
+  static const Vomma__V1__JobMetrics init_value = VOMMA__V1__JOB_METRICS__INIT;
+  *message = init_value;
+}
 void   vomma__v1__get_model_request__init
                      (Vomma__V1__GetModelRequest         *message)
 {
@@ -629,7 +659,7 @@ const ProtobufCMessageDescriptor vomma__v1__list_models_response__descriptor =
   (ProtobufCMessageInit) vomma__v1__list_models_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__promote_model_request__field_descriptors[2] =
+static const ProtobufCFieldDescriptor vomma__v1__promote_model_request__field_descriptors[4] =
 {
   {
     "name_1",
@@ -655,15 +685,41 @@ static const ProtobufCFieldDescriptor vomma__v1__promote_model_request__field_de
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "reason_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__PromoteModelRequest, reason_3),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unaccepted_4",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__PromoteModelRequest, unaccepted_4),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__promote_model_request__field_indices_by_name[] = {
   0,   /* field[0] = name_1 */
+  2,   /* field[2] = reason_3 */
+  3,   /* field[3] = unaccepted_4 */
   1,   /* field[1] = version_2 */
 };
 static const ProtobufCIntRange vomma__v1__promote_model_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor vomma__v1__promote_model_request__descriptor =
 {
@@ -673,11 +729,292 @@ const ProtobufCMessageDescriptor vomma__v1__promote_model_request__descriptor =
   "Vomma__V1__PromoteModelRequest",
   "vomma.v1",
   sizeof(Vomma__V1__PromoteModelRequest),
-  2,
+  4,
   vomma__v1__promote_model_request__field_descriptors,
   vomma__v1__promote_model_request__field_indices_by_name,
   1,  vomma__v1__promote_model_request__number_ranges,
   (ProtobufCMessageInit) vomma__v1__promote_model_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__roll_back_model_request__field_descriptors[2] =
+{
+  {
+    "name_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__RollBackModelRequest, name_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__RollBackModelRequest, reason_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__roll_back_model_request__field_indices_by_name[] = {
+  0,   /* field[0] = name_1 */
+  1,   /* field[1] = reason_2 */
+};
+static const ProtobufCIntRange vomma__v1__roll_back_model_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__v1__roll_back_model_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.RollBackModelRequest",
+  "RollBackModelRequest",
+  "Vomma__V1__RollBackModelRequest",
+  "vomma.v1",
+  sizeof(Vomma__V1__RollBackModelRequest),
+  2,
+  vomma__v1__roll_back_model_request__field_descriptors,
+  vomma__v1__roll_back_model_request__field_indices_by_name,
+  1,  vomma__v1__roll_back_model_request__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__roll_back_model_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__list_promotions_request__field_descriptors[1] =
+{
+  {
+    "name_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__ListPromotionsRequest, name_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__list_promotions_request__field_indices_by_name[] = {
+  0,   /* field[0] = name_1 */
+};
+static const ProtobufCIntRange vomma__v1__list_promotions_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vomma__v1__list_promotions_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.ListPromotionsRequest",
+  "ListPromotionsRequest",
+  "Vomma__V1__ListPromotionsRequest",
+  "vomma.v1",
+  sizeof(Vomma__V1__ListPromotionsRequest),
+  1,
+  vomma__v1__list_promotions_request__field_descriptors,
+  vomma__v1__list_promotions_request__field_indices_by_name,
+  1,  vomma__v1__list_promotions_request__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__list_promotions_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__list_promotions_response__field_descriptors[1] =
+{
+  {
+    "promotions_1",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__V1__ListPromotionsResponse, n_promotions_1),
+    offsetof(Vomma__V1__ListPromotionsResponse, promotions_1),
+    &vomma__v1__promotion__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__list_promotions_response__field_indices_by_name[] = {
+  0,   /* field[0] = promotions_1 */
+};
+static const ProtobufCIntRange vomma__v1__list_promotions_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vomma__v1__list_promotions_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.ListPromotionsResponse",
+  "ListPromotionsResponse",
+  "Vomma__V1__ListPromotionsResponse",
+  "vomma.v1",
+  sizeof(Vomma__V1__ListPromotionsResponse),
+  1,
+  vomma__v1__list_promotions_response__field_descriptors,
+  vomma__v1__list_promotions_response__field_indices_by_name,
+  1,  vomma__v1__list_promotions_response__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__list_promotions_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__promotion__field_descriptors[7] =
+{
+  {
+    "name_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Promotion, name_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "version_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Promotion, version_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "previous_version_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Promotion, previous_version_3),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "action_4",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Promotion, action_4),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "accepted_5",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Promotion, accepted_5),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason_6",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Promotion, reason_6),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "time_microseconds_7",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__Promotion, time_microseconds_7),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__promotion__field_indices_by_name[] = {
+  4,   /* field[4] = accepted_5 */
+  3,   /* field[3] = action_4 */
+  0,   /* field[0] = name_1 */
+  2,   /* field[2] = previous_version_3 */
+  5,   /* field[5] = reason_6 */
+  6,   /* field[6] = time_microseconds_7 */
+  1,   /* field[1] = version_2 */
+};
+static const ProtobufCIntRange vomma__v1__promotion__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor vomma__v1__promotion__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.Promotion",
+  "Promotion",
+  "Vomma__V1__Promotion",
+  "vomma.v1",
+  sizeof(Vomma__V1__Promotion),
+  7,
+  vomma__v1__promotion__field_descriptors,
+  vomma__v1__promotion__field_indices_by_name,
+  1,  vomma__v1__promotion__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__promotion__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__job_metrics__field_descriptors[1] =
+{
+  {
+    "metrics_1",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__V1__JobMetrics, n_metrics_1),
+    offsetof(Vomma__V1__JobMetrics, metrics_1),
+    &vomma__v1__job_metric__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__job_metrics__field_indices_by_name[] = {
+  0,   /* field[0] = metrics_1 */
+};
+static const ProtobufCIntRange vomma__v1__job_metrics__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vomma__v1__job_metrics__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.JobMetrics",
+  "JobMetrics",
+  "Vomma__V1__JobMetrics",
+  "vomma.v1",
+  sizeof(Vomma__V1__JobMetrics),
+  1,
+  vomma__v1__job_metrics__field_descriptors,
+  vomma__v1__job_metrics__field_indices_by_name,
+  1,  vomma__v1__job_metrics__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__job_metrics__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor vomma__v1__get_model_request__field_descriptors[2] =

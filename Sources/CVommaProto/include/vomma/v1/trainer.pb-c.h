@@ -25,6 +25,11 @@ typedef struct Vomma__V1__JobMetric Vomma__V1__JobMetric;
 typedef struct Vomma__V1__ListModelsRequest Vomma__V1__ListModelsRequest;
 typedef struct Vomma__V1__ListModelsResponse Vomma__V1__ListModelsResponse;
 typedef struct Vomma__V1__PromoteModelRequest Vomma__V1__PromoteModelRequest;
+typedef struct Vomma__V1__RollBackModelRequest Vomma__V1__RollBackModelRequest;
+typedef struct Vomma__V1__ListPromotionsRequest Vomma__V1__ListPromotionsRequest;
+typedef struct Vomma__V1__ListPromotionsResponse Vomma__V1__ListPromotionsResponse;
+typedef struct Vomma__V1__Promotion Vomma__V1__Promotion;
+typedef struct Vomma__V1__JobMetrics Vomma__V1__JobMetrics;
 typedef struct Vomma__V1__GetModelRequest Vomma__V1__GetModelRequest;
 typedef struct Vomma__V1__Model Vomma__V1__Model;
 
@@ -148,10 +153,71 @@ struct  Vomma__V1__PromoteModelRequest
   ProtobufCMessage base;
   ProtobufCBinaryData name_1;
   int64_t version_2;
+  ProtobufCBinaryData reason_3;
+  uint64_t unaccepted_4;
 };
 #define VOMMA__V1__PROMOTE_MODEL_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__promote_model_request__descriptor) \
-    , {0,NULL}, 0 }
+    , {0,NULL}, 0, {0,NULL}, 0 }
+
+
+struct  Vomma__V1__RollBackModelRequest
+{
+  ProtobufCMessage base;
+  ProtobufCBinaryData name_1;
+  ProtobufCBinaryData reason_2;
+};
+#define VOMMA__V1__ROLL_BACK_MODEL_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__roll_back_model_request__descriptor) \
+    , {0,NULL}, {0,NULL} }
+
+
+struct  Vomma__V1__ListPromotionsRequest
+{
+  ProtobufCMessage base;
+  ProtobufCBinaryData name_1;
+};
+#define VOMMA__V1__LIST_PROMOTIONS_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__list_promotions_request__descriptor) \
+    , {0,NULL} }
+
+
+struct  Vomma__V1__ListPromotionsResponse
+{
+  ProtobufCMessage base;
+  size_t n_promotions_1;
+  Vomma__V1__Promotion **promotions_1;
+};
+#define VOMMA__V1__LIST_PROMOTIONS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__list_promotions_response__descriptor) \
+    , 0,NULL }
+
+
+struct  Vomma__V1__Promotion
+{
+  ProtobufCMessage base;
+  ProtobufCBinaryData name_1;
+  int64_t version_2;
+  int64_t previous_version_3;
+  ProtobufCBinaryData action_4;
+  uint64_t accepted_5;
+  ProtobufCBinaryData reason_6;
+  int64_t time_microseconds_7;
+};
+#define VOMMA__V1__PROMOTION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__promotion__descriptor) \
+    , {0,NULL}, 0, 0, {0,NULL}, 0, {0,NULL}, 0 }
+
+
+struct  Vomma__V1__JobMetrics
+{
+  ProtobufCMessage base;
+  size_t n_metrics_1;
+  Vomma__V1__JobMetric **metrics_1;
+};
+#define VOMMA__V1__JOB_METRICS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__job_metrics__descriptor) \
+    , 0,NULL }
 
 
 struct  Vomma__V1__GetModelRequest
@@ -214,6 +280,21 @@ void   vomma__v1__list_models_response__init
 /* Vomma__V1__PromoteModelRequest methods */
 void   vomma__v1__promote_model_request__init
                      (Vomma__V1__PromoteModelRequest         *message);
+/* Vomma__V1__RollBackModelRequest methods */
+void   vomma__v1__roll_back_model_request__init
+                     (Vomma__V1__RollBackModelRequest         *message);
+/* Vomma__V1__ListPromotionsRequest methods */
+void   vomma__v1__list_promotions_request__init
+                     (Vomma__V1__ListPromotionsRequest         *message);
+/* Vomma__V1__ListPromotionsResponse methods */
+void   vomma__v1__list_promotions_response__init
+                     (Vomma__V1__ListPromotionsResponse         *message);
+/* Vomma__V1__Promotion methods */
+void   vomma__v1__promotion__init
+                     (Vomma__V1__Promotion         *message);
+/* Vomma__V1__JobMetrics methods */
+void   vomma__v1__job_metrics__init
+                     (Vomma__V1__JobMetrics         *message);
 /* Vomma__V1__GetModelRequest methods */
 void   vomma__v1__get_model_request__init
                      (Vomma__V1__GetModelRequest         *message);
@@ -252,6 +333,21 @@ typedef void (*Vomma__V1__ListModelsResponse_Closure)
 typedef void (*Vomma__V1__PromoteModelRequest_Closure)
                  (const Vomma__V1__PromoteModelRequest *message,
                   void *closure_data);
+typedef void (*Vomma__V1__RollBackModelRequest_Closure)
+                 (const Vomma__V1__RollBackModelRequest *message,
+                  void *closure_data);
+typedef void (*Vomma__V1__ListPromotionsRequest_Closure)
+                 (const Vomma__V1__ListPromotionsRequest *message,
+                  void *closure_data);
+typedef void (*Vomma__V1__ListPromotionsResponse_Closure)
+                 (const Vomma__V1__ListPromotionsResponse *message,
+                  void *closure_data);
+typedef void (*Vomma__V1__Promotion_Closure)
+                 (const Vomma__V1__Promotion *message,
+                  void *closure_data);
+typedef void (*Vomma__V1__JobMetrics_Closure)
+                 (const Vomma__V1__JobMetrics *message,
+                  void *closure_data);
 typedef void (*Vomma__V1__GetModelRequest_Closure)
                  (const Vomma__V1__GetModelRequest *message,
                   void *closure_data);
@@ -274,6 +370,11 @@ extern const ProtobufCMessageDescriptor vomma__v1__job_metric__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__list_models_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__list_models_response__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__promote_model_request__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__roll_back_model_request__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__list_promotions_request__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__list_promotions_response__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__promotion__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__job_metrics__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__get_model_request__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__model__descriptor;
 

@@ -1,0 +1,254 @@
+internal import Evaluation
+internal import Features
+internal import Foundation
+internal import Kernels
+internal import Logging
+internal import MarketData
+internal import NeuralNetworks
+internal import Policies
+internal import Storage
+internal import Trading
+
+/// What a job of kind `evaluate.walk-forward` is to do: train anew in each of several windows, and test on the bars
+/// behind it. See docs/jobs.md.
+struct WalkForwardSpecification: Decodable, Equatable {
+    var settings: TrainingSettings
+    /// Bars that close in `from ..< to`.
+    var from: Timestamp
+    var to: Timestamp
+    /// Of each window.
+    var trainDays: Double
+    var validateDays: Double
+    var testDays: Double
+    /// Each window's training begins at `from`; otherwise it moves along.
+    var isExpanding: Bool
+
+    init(from decoder: any Decoder) throws {
+        var reader = try SpecificationReader(decoder)
+        from = try reader.time("from")
+        to = try reader.time("to")
+        trainDays = try reader.number("train_days", in: 0.01...10_000)
+        validateDays = try reader.number("validate_days", in: 0.01...10_000)
+        testDays = try reader.number("test_days", in: 0.01...10_000)
+        isExpanding = try reader.field("expanding", default: false)
+        settings = try TrainingSettings(&reader, defaultSeeds: 1)
+        try reader.finish()
+        if from >= to { throw reader.fault("to", "is not after “from”") }
+    }
+
+    /// The windows in a history's rows; throws `invalidConfiguration` where not one fits.
+    func folds(_ history: FeatureHistory) throws -> [WalkForward.Fold] {
+        func bars(_ days: Double) -> Int { max(1, Int((days * 86_400 / history.interval.seconds).rounded())) }
+        let embargo = settings.embargo(history.schema)
+        return try WalkForward(
+            trainingCount: bars(trainDays), validationCount: bars(validateDays), testCount: bars(testDays),
+            labelHorizon: 0, featureMemory: Int(embargo.microseconds / history.interval.microseconds),
+            isExpanding: isExpanding
+        ).folds(in: history.rows(from: from, to: to))
+    }
+}
+
+/// Trains and tests window by window. No model is registered: what is judged is the way of making one.
+struct WalkForwardJob {
+    /// What one window gave.
+    struct Window: Codable {
+        var trainFrom: String
+        var trainTo: String
+        var testFrom: String
+        var testTo: String
+        var chosenSeed: UInt64
+        var bestIteration: Int
+        var validationReturn: Double
+        var report: BacktestReport
+        var baselines: [String: BacktestReport]
+    }
+
+    private struct Pooled: Encodable {
+        /// Of all tests one after the other, each begun with the capital.
+        var totalReturn: Double
+        var sharpe: Double?
+        var maxDrawdown: Double
+        var roundTrips: Int
+        var fees: Double
+        var days: Double
+        var profitableWindows: Int
+        var probabilityOfProfit: Double
+        /// Of as many trials as have ever been made under the model's name.
+        var deflatedSharpe: Double?
+        var trials: Int
+        var baselines: [String: Double]
+    }
+
+    private struct Result: Encodable {
+        var stream: String
+        var symbol: String
+        var windows: [Window]
+        var pooled: Pooled
+    }
+
+    /// What has been done, for whoever goes on.
+    private struct Progress {
+        private(set) var windows: [Window] = []
+        /// Of one bar each, of all windows.
+        private(set) var returns: [Double] = []
+        /// Of the window that was being worked on.
+        private(set) var search: PolicySearch?
+        /// `windows` as JSON: they are many numbers, and change seldom.
+        private var encoded = Array("[]".utf8)
+
+        private static let kind = "walk-forward-1"
+
+        init() {}
+
+        mutating func append(_ window: Window, _ returns: [Double]) throws {
+            windows.append(window)
+            self.returns += returns
+            search = nil
+            encoded = Array(try JSONEncoder().encode(windows))
+        }
+
+        func checkpoint(_ search: PolicySearch) -> [UInt8] {
+            func bytes(_ name: String, _ bytes: [UInt8]) -> Tensor { Tensor(name, shape: [bytes.count], .uint8(bytes)) }
+            let tensors = [
+                Tensor("returns", shape: [returns.count], .float64(returns)), bytes("windows", encoded),
+                bytes("search", search.checkpoint()),
+            ]
+            return Safetensors(metadata: ["kind": Self.kind], tensors: tensors).bytes()
+        }
+
+        /// `nil` for what is none, or of other data; `data` makes those of a window.
+        init?(_ checkpoint: [UInt8], _ settings: TrainingSettings, data: (Int) throws -> TrainingData) throws {
+            guard let file = try? Safetensors(bytes: checkpoint), file.metadata["kind"] == Self.kind,
+                case .float64(let returns)? = try? file.tensor("returns").elements,
+                case .uint8(let bytes)? = try? file.tensor("windows").elements,
+                let windows = try? JSONDecoder().decode([Window].self, from: Data(bytes)),
+                case .uint8(let state)? = try? file.tensor("search").elements,
+                let search = try? PolicySearch(resuming: state, settings, try data(windows.count))
+            else { return nil }
+            (self.returns, self.windows, self.search, encoded) = (returns, windows, search, bytes)
+        }
+    }
+
+    private let context: JobContext
+    private let specification: WalkForwardSpecification
+    private var settings: TrainingSettings { specification.settings }
+
+    init(_ context: JobContext) throws {
+        self.context = context
+        specification = try SpecificationReader.read(WalkForwardSpecification.self, from: context.job.spec)
+    }
+
+    func run() async throws {
+        try context.proceed(0, "reading features")
+        let history = try await FeatureHistory(
+            stream: settings.stream, exchange: settings.exchange, symbol: settings.symbol, from: specification.from,
+            to: specification.to, modules: context.featureModules, pool: context.pool)
+        let folds = try specification.folds(history)
+        let session = try await settings.session(history.stream, context)
+        func data(_ index: Int) throws -> TrainingData {
+            try TrainingData(
+                settings, history, session, training: folds[index].training, validation: folds[index].validation,
+                selection: 0..<0, spans: [:])
+        }
+        let saved = try context.lease.checkpoint.flatMap { try Progress($0, settings, data: data) }
+        if saved == nil, context.lease.checkpoint != nil {
+            context.log.warning("the checkpoint is of no use, beginning anew")
+        }
+        var progress = saved ?? Progress()
+        for index in progress.windows.count..<folds.count {
+            let data = try data(index)
+            var search = try progress.search ?? PolicySearch(settings, data)
+            while !search.isFinished {
+                let step = try search.iterate()
+                if let validation = step.validation {
+                    try await count(index, step.seed, validation, data, folds[index].validation, history)
+                }
+                let done = (Double(index) + search.progress) / Double(folds.count)
+                try await context.proceed(done, "window \(index + 1) of \(folds.count), \(search.message)") {
+                    progress.checkpoint(search)
+                }
+            }
+            let (window, result) = try test(search, data, folds[index], history)
+            try progress.append(window, result.returns)
+            try await context.record([("test_return", window.report.statistics.totalReturn)], step: index + 1)
+        }
+        try await complete(progress, history)
+    }
+
+    private func count(
+        _ index: Int, _ seed: UInt64, _ found: PolicyTraining.Validation, _ data: TrainingData, _ rows: Range<Int>,
+        _ history: FeatureHistory
+    ) async throws {
+        let bars = data.series.bars
+        try await context.count(
+            [
+                .init(
+                    name: "window \(index + 1) seed \(seed) iteration \(found.iteration)", sharpe: found.sharpe,
+                    netReturn: found.netReturn)
+            ], of: settings.name,
+            on: .init(
+                exchange: history.stream.exchange, symbol: settings.symbol, from: bars[rows.lowerBound].closeTime,
+                to: bars[rows.upperBound - 1].closeTime))
+    }
+
+    /// The candidate that validated best, on the bars behind. Its window reaches back before them, as it does live.
+    private func test(
+        _ search: PolicySearch, _ data: TrainingData, _ fold: WalkForward.Fold, _ history: FeatureHistory
+    ) throws -> (Window, BacktestResult) {
+        var best = 0
+        for index in search.finished.indices
+        where search.finished[index].validation.isBetter(than: search.finished[best].validation) { best = index }
+        let chosen = search.finished[best]
+        let span = max(0, fold.test.lowerBound - settings.window)..<fold.test.upperBound
+        let result = try data.backtest.run(chosen.policy, on: data.series, span: span)
+        try PlausibilityGuard.check(result)
+        let baselines = try Baseline.reports(
+            beside: result, data.backtest, on: data.series, span: span, seed: settings.seed)
+        func time(_ row: Int) -> String { "\(data.series.bars[row].closeTime)" }
+        return (
+            Window(
+                trainFrom: time(fold.training.lowerBound), trainTo: time(fold.training.upperBound - 1),
+                testFrom: time(fold.test.lowerBound), testTo: time(fold.test.upperBound - 1),
+                chosenSeed: chosen.seed, bestIteration: chosen.validation.iteration,
+                validationReturn: chosen.validation.netReturn, report: BacktestReport(result, pointLimit: 500),
+                baselines: baselines), result
+        )
+    }
+
+    private func complete(_ progress: Progress, _ history: FeatureHistory) async throws {
+        try context.proceed(1, "judging")
+        let (windows, returns) = (progress.windows, progress.returns)
+        var curve = [1.0]
+        for change in returns { curve.append(curve[curve.count - 1] * (1 + change)) }
+        let trials = try await context.pool.withConnection { [settings] connection in
+            try AcceptanceRepository.trials(of: settings.name, symbol: settings.symbol, on: connection)
+        }
+        var random = RandomGenerator(seed: settings.seed)
+        let bootstrap = Significance.bootstrap(returns: returns, random: &random)
+        var baselines: [String: Double] = [:]
+        for window in windows {
+            for (name, report) in window.baselines {
+                baselines[name] = (1 + (baselines[name] ?? 0)) * (1 + report.statistics.totalReturn) - 1
+            }
+        }
+        let pooled = Pooled(
+            totalReturn: (curve.last ?? 1) - 1,
+            sharpe: PerformanceStatistics.sharpe(returns).map { $0 / history.interval.years.squareRoot() },
+            maxDrawdown: PerformanceStatistics.maxDrawdown(curve),
+            roundTrips: windows.reduce(0) { $0 + $1.report.statistics.roundTrips },
+            fees: windows.reduce(0) { $0 + $1.report.statistics.fees },
+            days: Double(returns.count) * history.interval.seconds / 86_400,
+            profitableWindows: windows.count { $0.report.statistics.totalReturn > 0 },
+            probabilityOfProfit: bootstrap.probabilityOfProfit,
+            deflatedSharpe: Significance.deflatedSharpe(
+                returns: returns, trials: max(1, trials.count), trialSharpeVariance: trials.sharpeVariance),
+            trials: trials.count, baselines: baselines)
+        let json = try JSON(
+            encoding: Result(
+                stream: settings.stream, symbol: settings.symbol, windows: windows, pooled: pooled))
+        try await context.complete(
+            "\(BacktestReport.percent(pooled.totalReturn)) in \(windows.count) windows, "
+                + "\(pooled.profitableWindows) of them with a profit"
+        ) { _ in json }
+    }
+}
