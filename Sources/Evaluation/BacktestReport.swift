@@ -86,6 +86,30 @@ public struct BacktestReport: Sendable, Equatable, Codable {
         public var fee: String
     }
 
+    /// What was asked for at a close, written as `[microseconds since 1970, target exposure]`; bars without a decision
+    /// have none.
+    public struct Target: Sendable, Equatable, Codable {
+        public var time: Timestamp
+        public var exposure: Double
+
+        public init(time: Timestamp, exposure: Double) {
+            self.time = time
+            self.exposure = exposure
+        }
+
+        public init(from decoder: any Decoder) throws {
+            var values = try decoder.unkeyedContainer()
+            time = Timestamp(microseconds: try values.decode(Int64.self))
+            exposure = try values.decode(Double.self)
+        }
+
+        public func encode(to encoder: any Encoder) throws {
+            var values = encoder.unkeyedContainer()
+            try values.encode(time.microseconds)
+            try values.encode(exposure)
+        }
+    }
+
     /// One calendar month, UTC.
     public struct Month: Sendable, Equatable, Codable {
         /// `2026-03`.
@@ -136,6 +160,15 @@ public struct BacktestReport: Sendable, Equatable, Codable {
                 orderId: fill.orderID.description, timeMicroseconds: fill.time.microseconds, side: fill.side.rawValue,
                 price: fill.price.description, quantity: fill.quantity.description, fee: fill.fee.description)
         }
+    }
+
+    /// At most `limit` targets, in order of time.
+    public static func targets(_ result: BacktestResult, limit: Int) -> [Target] {
+        var targets: [Target] = []
+        for (point, target) in zip(result.curve, result.targets) where targets.count < limit {
+            if let target, target.isFinite { targets.append(Target(time: point.time, exposure: target)) }
+        }
+        return targets
     }
 
     /// A month begins with the equity at the last close before it; what is filled at a month's first open is its own.

@@ -48,7 +48,7 @@ extension Integration {
         ]
 
         /// The undisturbed replay, made once.
-        private static let reference = Task { () -> (results: Results, watched: Watched) in
+        static let reference = Task { () -> (results: Results, watched: Watched) in
             let fleet = try await Fleet.shared()
             _ = try await Market.shared()
             let stream = Market.testStream("undisturbed", pace: .milliseconds(2))
@@ -131,7 +131,7 @@ extension Integration {
 }
 
 /// How many different events subscribers were told of.
-private struct Watched: Equatable {
+struct Watched: Equatable {
     var features = 0
     var decisions = 0
     var equity = 0

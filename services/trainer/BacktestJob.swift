@@ -45,8 +45,8 @@ struct BacktestJob {
     private let context: JobContext
     private let specification: BacktestSpecification
 
-    /// A longer list of fills is cut: a result is read as a whole.
-    private static let fillLimit = 5000
+    /// Longer lists of fills and targets are cut: a result is read as a whole.
+    private static let listLimit = 5000
 
     init(_ context: JobContext) throws {
         self.context = context
@@ -62,6 +62,7 @@ struct BacktestJob {
         var last: String
         var report: BacktestReport
         var fills: [BacktestReport.FillRow]
+        var targets: [BacktestReport.Target]
         var baselines: [String: BacktestReport]
     }
 
@@ -86,7 +87,8 @@ struct BacktestJob {
         // Where the window is not full yet, policy-service abstains, and so there is no decision here.
         let span = max(0, rows.lowerBound - (window - 1))..<rows.upperBound
         let backtest = Backtest(
-            session: try account.session(account: "backtest", instruments: [rules]), window: window,
+            // The paper account has the stream's name, and an order's id is made of it.
+            session: try account.session(account: specification.stream, instruments: [rules]), window: window,
             modelVersion: "\(model.record.name).\(model.record.version)")
         let result = try backtest.run(model.policy, on: series, span: span)
         try PlausibilityGuard.check(result)
@@ -100,7 +102,8 @@ struct BacktestJob {
             stream: specification.stream, symbol: specification.symbol, model: ModelReference(model.record),
             first: "\(series.bars[result.rows.lowerBound].closeTime)",
             last: "\(series.bars[result.rows.upperBound - 1].closeTime)", report: BacktestReport(result),
-            fills: BacktestReport.fills(result, limit: Self.fillLimit), baselines: baselines)
+            fills: BacktestReport.fills(result, limit: Self.listLimit),
+            targets: BacktestReport.targets(result, limit: Self.listLimit), baselines: baselines)
         let json = try JSON(encoding: answer)
         let score = BacktestReport.percent(answer.report.statistics.totalReturn)
         let message = "\(score) in \(answer.report.bars) bars, \(answer.report.fillCount) fills"
