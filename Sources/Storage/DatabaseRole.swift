@@ -49,7 +49,7 @@ public struct DatabaseRole: Sendable, Equatable {
         DatabaseRole(
             "market-gateway",
             [
-                "instruments": .upsert, "bars": .upsert, "book_tops": .append, "trades_public": .append,
+                "instruments": .upsert, "instrument_rules": .upsert, "bars": .upsert, "book_tops": .append, "trades_public": .append,
                 "funding_rates": .append, "open_interest": .append, "fear_greed": .append, "messages": .append,
                 "option_quotes": .append, "iv_surfaces": .append, "streams": .upsert, "stream_events": .append,
             ], functions: [makePartitions, applyRetention]),
@@ -75,7 +75,7 @@ public struct DatabaseRole: Sendable, Equatable {
         DatabaseRole(
             "execution-service",
             [
-                "streams": .select, "instruments": .select, "orders": .upsert, "order_events": .append,
+                "streams": .select, "instrument_rules": .select, "orders": .upsert, "order_events": .append,
                 "fills": .append, "positions": .upsert, "equity": .append, "risk_events": .append,
                 "settings": .upsert, "consumer_states": .upsert,
             ], functions: [makePartitions],
@@ -85,7 +85,7 @@ public struct DatabaseRole: Sendable, Equatable {
             [
                 "jobs": .upsert, "job_metrics": .upsert, "models": .upsert, "normalisers": .append,
                 "trials": .append, "final_block_reads": .append, "acceptances": .append, "promotions": .append,
-                "feature_schemas": .select, "features": .select, "bars": .select, "instruments": .select,
+                "feature_schemas": .select, "features": .select, "bars": .select, "instrument_rules": .select,
                 "streams": .select, "iv_surfaces": .select,
             ]),
         // Reads everything, and changes settings: reports, psql, retention.
@@ -99,7 +99,7 @@ public struct DatabaseRole: Sendable, Equatable {
     static let readable = [
         "acceptances", "bars", "book_tops", "consumer_states", "daily_performance", "decisions", "equity",
         "fear_greed", "feature_schemas", "features", "fills", "final_block_reads", "funding_rates", "heston_fits",
-        "instruments", "iv_surfaces", "job_metrics", "jobs", "latency_per_hop", "messages", "models", "normalisers",
+        "instrument_rules", "instruments", "iv_surfaces", "job_metrics", "jobs", "latency_per_hop", "messages", "models", "normalisers",
         "open_interest", "option_quotes", "order_events", "orders", "positions", "promotions", "regimes",
         "risk_events", "sentiment", "settings", "stream_events", "streams", "trade_fills", "trades", "trades_public",
         "trials",

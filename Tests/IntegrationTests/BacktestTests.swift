@@ -47,7 +47,8 @@ extension Integration {
             #expect(ran.output.contains("Beside the baselines") && ran.output.contains("Month by month"))
             let page = try String(contentsOfFile: file.path + ".html", encoding: .utf8)
             #expect(page.contains("Price and fills") && page.contains("Drawdown"))
-            let answer = try JSONDecoder().decode(Answer.self, from: Data(contentsOf: URL(fileURLWithPath: file.path + ".json")))
+            let json = try Data(contentsOf: URL(fileURLWithPath: file.path + ".json"))
+            let answer = try JSONDecoder().decode(Answer.self, from: json)
 
             let stored = try await fleet.pool.withConnection { connection in
                 (

@@ -1,6 +1,7 @@
 import Foundation
 import LocalStack
 import MarketData
+import NeuralNetworks
 import RPC
 import Storage
 import Testing
@@ -236,6 +237,31 @@ extension Integration {
             try await fleet.until("the failure is logged") {
                 let log = try String(contentsOfFile: fleet.stack.child(.policyService).logPath, encoding: .utf8)
                 return log.contains("cannot be loaded")
+            }
+            #expect(try await fleet.policy.describePolicy(DescribePolicyRequest(), options: patient) == before)
+
+            // A policy one of whose heads is dead is refused by the head's name.
+            let live = try await fleet.trainer.getModel(GetModelRequest(name: "policy"), options: patient)
+            let known = try await fleet.trainer.getModel(
+                GetModelRequest(name: "policy", version: market.policyVersion), options: patient)
+            #expect(live.version == garbage)
+            var file = try Safetensors(bytes: known.checkpoint)
+            file.tensors = file.tensors.map { tensor in
+                guard tensor.name == "critic.1.weight", case .float32(let weights) = tensor.elements else { return tensor }
+                return Tensor(tensor.name, shape: tensor.shape, .float32(weights.map { _ in 0 }))
+            }
+            let bytes = file.bytes()
+            let dead = try await fleet.pool.withConnection { connection in
+                try ModelRepository.register(
+                    name: "policy", kind: "policy.ppo", checkpoint: bytes, schemaVersion: before.schemaVersion,
+                    normaliserID: before.normaliserID, metrics: "{}", lineage: "{}", jobID: nil, on: connection
+                ).version
+            }
+            _ = try await fleet.trainer.promoteModel(
+                PromoteModelRequest(name: "policy", version: dead, unaccepted: true), options: patient)
+            try await fleet.until("the dead head is logged") {
+                let log = try String(contentsOfFile: fleet.stack.child(.policyService).logPath, encoding: .utf8)
+                return log.contains("head value answers golden input")
             }
             #expect(try await fleet.policy.describePolicy(DescribePolicyRequest(), options: patient) == before)
 

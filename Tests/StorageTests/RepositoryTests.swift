@@ -306,6 +306,28 @@ import Testing
                 makerFee: 0.001, takerFee: 0.001, allowsShort: false, maximumLeverage: 1)
             try InstrumentRepository.upsert([instrument], on: connection)
             #expect(try InstrumentRepository.instruments(exchange: "x", on: connection) == [instrument])
+            // Rules of the past: those that held at an instant, and before all that is known the first.
+            let day = Timestamp(seconds: 1_700_000_000)
+            func lot(_ scale: Int) -> InstrumentRepository.Instrument {
+                var other = instrument
+                other.lotSize = DecimalNumber(1, scale: scale)
+                return other
+            }
+            for (days, scale) in [(0, 2), (10, 3), (5, 2), (20, 4)] as [(Int64, Int)] {
+                try InstrumentRepository.setRules([lot(scale)], validFrom: day + .days(days), on: connection)
+            }
+            for (days, scale) in [(-3, 2), (0, 2), (7, 2), (10, 3), (19, 3), (20, 4)] as [(Int64, Int)] {
+                let found = try InstrumentRepository.instruments(
+                    exchange: "x", at: day + .days(days), on: connection)
+                #expect(found == [lot(scale)], "day \(days)")
+            }
+            #expect(try InstrumentRepository.instruments(at: .now + .days(1), on: connection) == [instrument])
+            // What held already makes no row.
+            try InstrumentRepository.upsert([instrument], on: connection)
+            let rows = try connection.queryOne("SELECT count(*) FROM instrument_rules") {
+                (row) throws(StorageError) in try row.get(0, as: Int64.self)
+            }
+            #expect(rows == 4)
         }
     }
 

@@ -45,8 +45,9 @@ import VommaProto
     private func paperFills(
         _ market: TestMarket, _ policy: MLPPolicy, _ normaliser: Normaliser, from: Timestamp, to: Timestamp
     ) async throws -> (fills: [Trading.Fill], equity: Double) {
+        let stream = try await market.pool.withConnection { try EventRepository.stream(TestMarket.stream, on: $0) }
         let rules = try await InstrumentRules.stored(
-            exchange: TestMarket.exchange, symbol: TestMarket.symbol, pool: market.pool)
+            TestMarket.symbol, of: try #require(stream), pool: market.pool)
         let settings = AccountSettings(capital: "50.00")
         var session = try TradingSession(settings.session(account: "paper", instruments: [rules]))
         var builder = try StateBuilder(market.schema, normaliser, window: policy.window)

@@ -84,7 +84,7 @@ struct AccountRunner: Sendable {
     ) async throws -> AccountBook {
         let settings = try JSONDecoder().decode(AccountSettings.self, from: Data(stream.settings.text.utf8))
         let stored = try await pool.withConnection { connection in
-            try InstrumentRepository.instruments(exchange: stream.exchange, on: connection)
+            try InstrumentRepository.instruments(exchange: stream.exchange, at: stream.from, on: connection)
         }
         var rules: [InstrumentRules] = []
         for symbol in stream.tradedSymbols {

@@ -97,8 +97,7 @@ struct AcceptJob {
             pool: context.pool)
         try model.require(history.schema)
         let account = try account(history.stream)
-        let rules = try await InstrumentRules.stored(
-            exchange: history.stream.exchange, symbol: specification.symbol, pool: context.pool)
+        let rules = try await InstrumentRules.stored(specification.symbol, of: history.stream, pool: context.pool)
         let series = try history.series(model.normaliser)
         let rows = history.rows(from: specification.from, to: specification.to)
         let span = max(0, rows.lowerBound - (window - 1))..<rows.upperBound
@@ -174,11 +173,12 @@ struct AcceptJob {
             of: model.record)
     }
 
-    /// Whether nothing lies between what the model was made with and the block, and nothing behind it.
+    /// Whether no more than an embargo, or a day, lies between what the model was made with and the block, and nothing
+    /// behind it.
     private func isAllThereIs(_ history: FeatureHistory, after usedTo: Timestamp) -> Bool {
         let memory = history.schema.definitions.map(\.warmUp).max() ?? 0
-        let reach = Interval(microseconds: history.interval.microseconds * Int64(memory + 2))
-        return specification.from <= usedTo + reach && specification.to >= history.stream.to
+        let embargo = Interval(microseconds: history.interval.microseconds * Int64(memory + 2))
+        return specification.from <= usedTo + max(embargo, .days(1)) && specification.to >= history.stream.to
     }
 
     private func account(_ stream: EventRepository.Stream) throws -> AccountSettings {
@@ -194,7 +194,7 @@ struct AcceptJob {
     ) async throws -> [Tradability] {
         let (exchange, to) = (stream.exchange, specification.to)
         let markets = try await context.pool.withConnection { connection in
-            try InstrumentRepository.instruments(exchange: exchange, on: connection).compactMap { instrument in
+            try InstrumentRepository.instruments(exchange: exchange, at: to, on: connection).compactMap { instrument in
                 let price = try BarRepository.lastClose(
                     exchange: exchange, symbol: instrument.symbol, before: to, on: connection)
                 return price.map { (instrument, $0) }

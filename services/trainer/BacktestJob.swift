@@ -77,8 +77,7 @@ struct BacktestJob {
             from: specification.from, to: specification.to, before: window - 1,
             modules: context.featureModules, pool: context.pool)
         try model.require(history.schema)
-        let rules = try await InstrumentRules.stored(
-            exchange: history.stream.exchange, symbol: specification.symbol, pool: context.pool)
+        let rules = try await InstrumentRules.stored(specification.symbol, of: history.stream, pool: context.pool)
         let account = try specification.account ?? AccountSettings(of: history.stream)
         let series = try history.series(model.normaliser)
 

@@ -161,11 +161,16 @@ extension FeatureConfiguration {
 }
 
 extension InstrumentRules {
-    /// The stored rules of a symbol. Throws `JobError.badData` when there are none.
-    static func stored(exchange: String, symbol: String, pool: ConnectionPool) async throws -> InstrumentRules {
-        let all = try await pool.withConnection { try InstrumentRepository.instruments(exchange: exchange, on: $0) }
+    /// A symbol's rules as they were when the stream began, which its account trades by too. Throws `JobError.badData`
+    /// when there are none.
+    static func stored(
+        _ symbol: String, of stream: EventRepository.Stream, pool: ConnectionPool
+    ) async throws -> InstrumentRules {
+        let all = try await pool.withConnection {
+            try InstrumentRepository.instruments(exchange: stream.exchange, at: stream.from, on: $0)
+        }
         guard let stored = all.first(where: { $0.symbol == symbol }) else {
-            throw JobError.badData("no trading rules are stored for \(symbol) on \(exchange)")
+            throw JobError.badData("no trading rules are stored for \(symbol) on \(stream.exchange)")
         }
         return try InstrumentRules(stored)
     }

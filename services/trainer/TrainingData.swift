@@ -81,7 +81,7 @@ extension TrainingSettings {
 
     /// The terms on which the policy is trained and tried.
     func session(_ stream: EventRepository.Stream, _ context: JobContext) async throws -> TradingSession.Configuration {
-        let rules = try await InstrumentRules.stored(exchange: stream.exchange, symbol: symbol, pool: context.pool)
+        let rules = try await InstrumentRules.stored(symbol, of: stream, pool: context.pool)
         return try (account ?? AccountSettings(of: stream)).session(account: "training", instruments: [rules])
     }
 }

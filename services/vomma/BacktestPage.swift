@@ -141,13 +141,13 @@ struct AcceptancePage {
             report: acceptance.report, baselines: acceptance.baselines, fills: acceptance.fills)
         return Report(
             title: title, verdict: acceptance.verdict,
-            sections: [conditions, page.comparison, luck, markets] + page.sections.dropFirst())
+            sections: [conditions(), page.comparison, luck, markets] + page.sections.dropFirst())
     }
 
-    private var conditions: Report.Section {
+    func conditions(title: String = "Conditions") -> Report.Section {
         func shown(_ value: Double) -> String { abs(value) >= 100 ? value.shown(0) : value.shown(4) }
         return .init(
-            "Conditions",
+            title,
             [
                 .table(
                     header: ["", "condition", "found", "demanded", ""],
@@ -160,7 +160,7 @@ struct AcceptancePage {
             ])
     }
 
-    private var luck: Report.Section {
+    var luck: Report.Section {
         let found = acceptance.bootstrap
         func row(_ name: String, _ values: [Double]) -> [String] { [name] + values.map(\.shownPercent) }
         var blocks: [Report.Block] = [
@@ -181,7 +181,7 @@ struct AcceptancePage {
         return .init("Could it be luck?", blocks)
     }
 
-    private var markets: Report.Section {
+    var markets: Report.Section {
         .init(
             "What can be traded with \(acceptance.capital.shown(2)) USDT",
             [

@@ -40,6 +40,18 @@ struct RunCommand: AsyncParsableCommand {
     var capital = "19.99"
     @Option(help: "Days of the test span that are traded, with --data (1 to 31, from 2026-03-01).")
     var testDays = 31
+    @Option(help: "Spans in place of the usual ones, with --data: train from here,")
+    var trainFrom: String?
+    @Option(help: "to here;")
+    var trainTo: String?
+    @Option(help: "stop each training by what follows, to here;")
+    var validateTo: String?
+    @Option(help: "select one of several seeds by what follows, to here;")
+    var selectTo: String?
+    @Option(help: "a day later, trade and judge what follows, to here. All but --select-to, or none.")
+    var testTo: String?
+    @Option(help: "Trainings to select among, with --select-to.")
+    var seeds = 3
     @Option(help: "Trainer processes.")
     var trainers = 1
     @Option(help: "Use this PostgreSQL instead of a private one.")
@@ -57,12 +69,35 @@ struct RunCommand: AsyncParsableCommand {
         guard ["heston", "gbm"].contains(simulator) else { throw ValidationError("--simulator is heston or gbm") }
         guard (1...31).contains(testDays) else { throw ValidationError("--test-days is 1 to 31") }
         guard (1...16).contains(trainers) else { throw ValidationError("--trainers is 1 to 16") }
+        guard (1...32).contains(seeds) else { throw ValidationError("--seeds is 1 to 32") }
+        _ = try spans()
+    }
+
+    private func spans() throws -> RunPlan.Spans? {
+        let given = [trainFrom, trainTo, validateTo, testTo]
+        guard given.contains(where: { $0 != nil }) || selectTo != nil else { return nil }
+        guard data != nil else { throw ValidationError("spans are of recorded history: give --data") }
+        func time(_ text: String?, _ option: String) throws -> Timestamp {
+            guard let time = text.flatMap({ Timestamp($0) }) else {
+                throw ValidationError("\(option) is such as 2026-01-31, and has to be given with the other spans")
+            }
+            return time
+        }
+        let spans = RunPlan.Spans(
+            trainFrom: try time(trainFrom, "--train-from"), trainTo: try time(trainTo, "--train-to"),
+            validateTo: try time(validateTo, "--validate-to"),
+            selectTo: try selectTo.map { try time($0, "--select-to") }, testTo: try time(testTo, "--test-to"))
+        let order = [spans.trainFrom, spans.trainTo, spans.validateTo, spans.chosenTo + .days(1), spans.testTo]
+        guard zip(order, order.dropFirst()).allSatisfy({ $0 < $1 }), spans.chosenTo >= spans.validateTo else {
+            throw ValidationError("the spans do not follow each other in time")
+        }
+        return spans
     }
 
     func run() async throws {
         let terminal = Terminal()
         let folder = URL(fileURLWithPath: dataFolder).path
-        let plan: RunPlan
+        var plan: RunPlan
         if let data {
             plan = .recorded(
                 folder: URL(fileURLWithPath: data).path, symbol: symbol, seed: seed, trainingSteps: steps,
@@ -70,8 +105,10 @@ struct RunCommand: AsyncParsableCommand {
         } else {
             plan = .simulated(simulator, seed: seed, trainingSteps: steps, surfaces: surfaces, capital: capital)
         }
+        if let spans = try spans() { plan.use(spans, seeds: selectTo == nil ? 1 : seeds) }
+        let chosen = plan
         let outcome = await withTaskGroup(of: Result<Void, any Error>.self) { group in
-            group.addTask { await Self.result { try await work(plan, folder: folder, terminal: Terminal()) } }
+            group.addTask { await Self.result { try await work(chosen, folder: folder, terminal: Terminal()) } }
             group.addTask {
                 await Self.result {
                     for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) { throw Interrupted() }

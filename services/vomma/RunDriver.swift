@@ -62,9 +62,9 @@ struct RunDriver {
         try await trainRegimes()
         try await computeFeatures()
         if measuringLatency { try await measureLatency() }
-        try await trainPolicy()
+        let version = try await trainPolicy()
         try await trade()
-        try await backtest()
+        try await judge(version)
     }
 
     // MARK: 1. History
@@ -144,7 +144,7 @@ struct RunDriver {
         let info = try await gateway.createStream(
             CreateStreamRequest(
                 stream: plan.trainStream, exchange: plan.exchange, symbols: plan.symbols, currencies: plan.currencies,
-                fromMicroseconds: plan.trainFrom.microseconds, toMicroseconds: plan.validateTo.microseconds),
+                fromMicroseconds: plan.trainFrom.microseconds, toMicroseconds: plan.chosenTo.microseconds),
             options: patient)
         terminal.finish("\(info.lastSequence) events, \(info.bars) bars, \(info.surfaces) surfaces")
         terminal.begin("computing features")
@@ -161,26 +161,31 @@ struct RunDriver {
             "\(last.vectors) vectors, \(last.surfacesInverted) surfaces inverted, \(last.surfacesRefused) refused")
     }
 
-    private func trainPolicy() async throws {
+    private func trainPolicy() async throws -> Int64 {
         try await trainPolicy("policy (PPO)", key: "\(plan.name)/ppo", steps: plan.trainingSteps)
     }
 
     /// Trains a policy for some environment steps and waits until it decides.
-    private func trainPolicy(_ title: String, key: String, steps: Int) async throws {
+    @discardableResult
+    private func trainPolicy(_ title: String, key: String, steps: Int) async throws -> Int64 {
+        var specification: [String: Any] = [
+            "name": "policy", "stream": plan.trainStream, "exchange": plan.exchange, "symbol": plan.tradedSymbol,
+            "train_from": "\(plan.trainFrom)", "train_to": "\(plan.trainTo)", "validate_to": "\(plan.validateTo)",
+            "seed": plan.seed, "total_steps": steps, "window": 16, "environments": 16,
+            "account": ["capital": plan.capital],
+            // A minute's return is a few basis points: penalties a step of the size of a daily bar's would drown it.
+            "reward": ["drawdown_penalty": 0.0, "leverage_penalty": 0.0, "volatility_penalty": 0.0],
+        ]
+        if let selectTo = plan.selectTo {
+            specification["select_to"] = "\(selectTo)"
+            specification["seeds"] = plan.seeds ?? 1
+        }
         let version = try await train(
-            title, key: key, kind: "policy.ppo",
-            specification: [
-                "name": "policy", "stream": plan.trainStream, "exchange": plan.exchange, "symbol": plan.tradedSymbol,
-                "train_from": "\(plan.trainFrom)", "train_to": "\(plan.trainTo)", "validate_to": "\(plan.validateTo)",
-                "seed": plan.seed, "total_steps": steps, "window": 16, "environments": 16,
-                "account": ["capital": plan.capital],
-                // A minute's return is a few basis points: penalties a step of the size of a daily bar's would drown
-                // it.
-                "reward": ["drawdown_penalty": 0.0, "leverage_penalty": 0.0, "volatility_penalty": 0.0],
-            ], model: "policy")
+            title, key: key, kind: "policy.ppo", specification: specification, model: "policy")
         try await until("policy-service serves version \(version)") {
             (try? await policy.describePolicy(DescribePolicyRequest(), options: patient).modelVersion) == version
         }
+        return version
     }
 
     /// Submits a job, waits for its model and promotes it. Returns the version.
@@ -260,13 +265,20 @@ struct RunDriver {
         }
     }
 
-    private func backtest() async throws {
-        let _: BacktestDone = try await runJob(
-            "backtest and baselines", key: "\(plan.name)/backtest", kind: "backtest",
-            specification: [
-                "stream": plan.testStream, "exchange": plan.exchange, "symbol": plan.tradedSymbol, "model": "policy",
-                "from": "\(plan.testFrom)", "to": "\(plan.testTo + .minutes(1))", "seed": plan.seed,
-            ])
+    /// Would it be accepted? The verdict rests on a backtest of the test span, which has to be what the account did. A
+    /// result that cannot be true ends the job; the report says why.
+    private func judge(_ version: Int64) async throws {
+        do {
+            let _: Judged = try await runJob(
+                "verdict", key: "\(plan.name)/accept", kind: "accept",
+                specification: [
+                    "stream": plan.testStream, "exchange": plan.exchange, "symbol": plan.tradedSymbol,
+                    "model": "policy", "version": version, "from": "\(plan.testFrom)",
+                    "to": "\(plan.testTo + .minutes(1))", "seed": plan.seed, "account": ["capital": plan.capital],
+                ])
+        } catch RunError.job(_, _, let error) where error.contains("not plausible") {
+            terminal.note(error)
+        }
     }
 
     /// Replays the end of the validation span one bar at a time. An untrained policy decides, with a capital so large
@@ -348,4 +360,4 @@ struct NetworkResult: Decodable {
     var metrics: Metrics
 }
 
-struct BacktestDone: Decodable {}
+struct Judged: Decodable {}

@@ -18,8 +18,12 @@ struct RunPlan: Sendable, Codable, Equatable {
     var trainFrom: Timestamp
     var trainTo: Timestamp
     var validateTo: Timestamp
+    /// A third span selects among the seeds; `nil`: there is one.
+    var selectTo: Timestamp?
     var testFrom: Timestamp
     var testTo: Timestamp
+    /// Trainings; absent in plans that were stored before there could be several.
+    var seeds: Int?
     /// Environment steps of the policy's training.
     var trainingSteps: Int
     /// Synthetic surfaces that the inverse network learns from; 0: surfaces are calibrated without one.
@@ -69,6 +73,33 @@ struct RunPlan: Sendable, Codable, Equatable {
             testFrom: march, testTo: march + .days(Int64(testDays)), trainingSteps: trainingSteps,
             surfaces: surfaces, capital: capital)
     }
+
+    /// Spans in place of the plan's own; a run of other spans is another run.
+    struct Spans {
+        var trainFrom: Timestamp
+        var trainTo: Timestamp
+        var validateTo: Timestamp
+        var selectTo: Timestamp?
+        /// A day after the last of them the test begins.
+        var testTo: Timestamp
+
+        var chosenTo: Timestamp { selectTo ?? validateTo }
+    }
+
+    mutating func use(_ spans: Spans, seeds: Int) {
+        (trainFrom, trainTo, validateTo, selectTo) = (
+            spans.trainFrom, spans.trainTo, spans.validateTo, spans.selectTo
+        )
+        (testFrom, testTo) = (spans.chosenTo + .days(1), spans.testTo)
+        self.seeds = seeds
+        let days = [trainFrom, trainTo, validateTo, selectTo ?? validateTo, testTo].map {
+            String($0.description.prefix(10).filter { $0 != "-" })
+        }
+        name += "-" + days.joined(separator: "-") + "-\(seeds)"
+    }
+
+    /// The last instant that the policy is chosen by.
+    var chosenTo: Timestamp { selectTo ?? validateTo }
 
     private static func suffix(_ surfaces: Int) -> String { surfaces == usualSurfaces ? "" : "-\(surfaces)s" }
 }

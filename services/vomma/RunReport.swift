@@ -10,7 +10,8 @@ struct RunReport {
     let pool: ConnectionPool
 
     func make() async throws -> Report {
-        let backtest = try await backtestResult()
+        let judged = try await verdictResult()
+        let backtest = judged.acceptance
         let equity = try await equityCurve()
         let counts = try await counts()
         let final = equity.last?.value ?? Double(plan.capital) ?? .nan
@@ -21,13 +22,14 @@ struct RunReport {
             sections: [
                 try await dataSection(), try await surfaceSection(), try await featureSection(),
                 try await modelSection(), tradingSection(counts), performanceSection(equity, backtest, start: start),
+            ] + verdictSections(judged) + [
                 try await latencySection(), try await memorySection(), whereNext(),
             ])
     }
 
     private func day(_ time: Timestamp) -> String { String(time.description.prefix(10)) }
 
-    private func verdict(start: Double, final: Double, trades: Int64, _ backtest: StoredBacktest?) -> String {
+    private func verdict(start: Double, final: Double, trades: Int64, _ backtest: AcceptanceReport?) -> String {
         let change = final / start - 1
         let result =
             trades == 0
@@ -59,9 +61,14 @@ struct RunReport {
                 header: ["span", "from", "to", "what it is for"],
                 rows: [
                     ["training", day(plan.trainFrom), day(plan.trainTo), "regime model, normaliser, policy"],
-                    ["validation", day(plan.trainTo), day(plan.validateTo), "choice of the policy"],
-                    ["test", day(plan.testFrom), day(plan.testTo), "paper trading; nothing is fitted or chosen on it"],
-                ]),
+                    ["validation", day(plan.trainTo), day(plan.validateTo), "where each training stops"],
+                ] + (plan.selectTo.map { [["selection", day(plan.validateTo), day($0), "choice among the seeds"]] } ?? [])
+                    + [
+                        [
+                            "test", day(plan.testFrom), day(plan.testTo),
+                            "paper trading and verdict; nothing is fitted or chosen on it",
+                        ]
+                    ]),
             .table(header: ["series", "rows", "refused", "first", "last", "first refusal"], rows: rows),
         ]
         let expected = plan.symbols.flatMap { ["funding \($0)", "open interest \($0)"] } + ["fear & greed", "messages"]
@@ -257,7 +264,7 @@ struct RunReport {
     }
 
     private func performanceSection(
-        _ equity: [(time: Timestamp, value: Double)], _ backtest: StoredBacktest?, start: Double
+        _ equity: [(time: Timestamp, value: Double)], _ backtest: AcceptanceReport?, start: Double
     ) -> Report.Section {
         var series = [LineChart.Series(name: "policy (paper)", points: equity.map { ($0.time.seconds, $0.value) })]
         var rows: [[String]] = []
@@ -361,17 +368,34 @@ struct RunReport {
         }
     }
 
-    private func backtestResult() async throws -> StoredBacktest? {
-        let key = "\(plan.name)/backtest-"
-        let json = try await pool.withConnection { connection in
+    /// The verdict's job: what it found, or why it ended without.
+    private struct Verdict {
+        var acceptance: AcceptanceReport?
+        var error: String?
+    }
+
+    private struct Stored: Decodable {
+        var acceptance: AcceptanceReport
+    }
+
+    private func verdictResult() async throws -> Verdict {
+        let key = "\(plan.name)/accept-"
+        let found = try await pool.withConnection { connection in
             try connection.queryOptional(
-                "SELECT result FROM jobs WHERE job_key LIKE $1 || '%' AND result IS NOT NULL ORDER BY job_id DESC LIMIT 1",
-                [key]
-            ) {
-                (row) throws(StorageError) in try row.get(0, as: JSON.self)
-            }
+                "SELECT result, error FROM jobs WHERE job_key LIKE $1 || '%' ORDER BY job_id DESC LIMIT 1", [key]
+            ) { (row) throws(StorageError) in (try row.get(0, as: JSON?.self), try row.get(1, as: String?.self)) }
         }
-        return try json.map { try decode($0.text) }
+        let stored: Stored? = try found?.0.map { try decode($0.text) }
+        return Verdict(acceptance: stored?.acceptance, error: found?.1)
+    }
+
+    private func verdictSections(_ verdict: Verdict) -> [Report.Section] {
+        if let acceptance = verdict.acceptance {
+            let page = AcceptancePage(title: "", acceptance: acceptance)
+            let title = "May it trade? " + (acceptance.passed ? "It was accepted" : "It was not accepted")
+            return [page.conditions(title: title), page.luck, page.markets]
+        }
+        return verdict.error.map { [.init("May it trade?", [.warning("No verdict: \($0)")])] } ?? []
     }
 }
 
@@ -379,10 +403,4 @@ extension Connection {
     fileprivate func count(_ sql: String, _ parameter: String) throws(StorageError) -> Int64 {
         try queryOne(sql, [parameter]) { (row) throws(StorageError) in try row.get(0) }
     }
-}
-
-/// A backtest job's result, as far as the report needs it.
-struct StoredBacktest: Decodable {
-    var report: BacktestReport
-    var baselines: [String: BacktestReport]
 }

@@ -73,6 +73,30 @@ INSERT INTO promotions (name, version, action, accepted, reason, promoted_at)
 SELECT name, version, 'promote', false, 'live before there was a ledger', coalesce(promoted_at, created_at)
 FROM models WHERE stage = 'live' ORDER BY promoted_at;
 
+-- An instrument's rules over time; `instruments` has the present ones. What held before the first row is not known:
+-- then the first row counts.
+CREATE TABLE instrument_rules (
+    exchange     text NOT NULL,
+    symbol       text NOT NULL,
+    valid_from   timestamptz NOT NULL,
+    base         text NOT NULL,
+    quote        text NOT NULL,
+    tick_size    numeric NOT NULL CHECK (tick_size > 0),
+    lot_size     numeric NOT NULL CHECK (lot_size > 0),
+    min_quantity numeric NOT NULL,
+    max_quantity numeric NOT NULL,
+    min_notional numeric NOT NULL,
+    maker_fee    double precision NOT NULL,
+    taker_fee    double precision NOT NULL,
+    allows_short boolean NOT NULL,
+    max_leverage double precision NOT NULL,
+    PRIMARY KEY (exchange, symbol, valid_from)
+);
+INSERT INTO instrument_rules
+SELECT exchange, symbol, updated_at, base, quote, tick_size, lot_size, min_quantity, max_quantity, min_notional,
+       maker_fee, taker_fee, allows_short, max_leverage
+FROM instruments;
+
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE insufficient_privilege USING MESSAGE = format('%s only grows: its rows are never changed', TG_TABLE_NAME);
