@@ -7,8 +7,7 @@ public struct AcceptanceReport: Sendable, Equatable, Codable {
         /// Absent where it is not defined.
         public var value: Double?
         public var bound: Double
-        /// `at least`, `at most`.
-        public var demand: String
+        public var demand: Condition.Demand
         public var passed: Bool
         public var note: String
     }
@@ -56,8 +55,7 @@ public struct AcceptanceReport: Sendable, Equatable, Codable {
         passed = acceptance.passed
         checks = acceptance.conditions.map {
             Check(
-                name: $0.name, value: $0.value, bound: $0.bound, demand: $0.isAtLeast ? "at least" : "at most",
-                passed: $0.passed, note: $0.note)
+                name: $0.name, value: $0.value, bound: $0.bound, demand: $0.demand, passed: $0.passed, note: $0.note)
         }
         capital = result.equity.first ?? 0
         days = acceptance.days

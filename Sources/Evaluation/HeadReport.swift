@@ -27,35 +27,41 @@ public struct HeadEvidence: Sendable {
 
 /// One thing that was demanded, and what was found.
 public struct Condition: Sendable, Equatable {
+    /// Where the value must be, beside the bound.
+    public enum Demand: String, Sendable, Codable {
+        case above
+        case atLeast = "at least"
+        case atMost = "at most"
+    }
+
     public var name: String
     /// `nil`: not defined, which does not pass.
     public var value: Double?
     public var bound: Double
-    /// The value must be at least the bound; otherwise at most.
-    public var isAtLeast: Bool
+    public var demand: Demand
     public var passed: Bool
     /// What a person should know beside the numbers.
     public var note: String
 
     public init(_ name: String, _ value: Double?, atLeast bound: Double, note: String = "") {
-        self.init(name, value, bound, true, value.map { $0 >= bound } ?? false, note)
+        self.init(name, value, bound, .atLeast, value.map { $0 >= bound } ?? false, note)
     }
 
     public init(_ name: String, _ value: Double?, atMost bound: Double, note: String = "") {
-        self.init(name, value, bound, false, value.map { $0 <= bound } ?? false, note)
+        self.init(name, value, bound, .atMost, value.map { $0 <= bound } ?? false, note)
     }
 
     public init(_ name: String, _ value: Double?, above bound: Double, note: String = "") {
-        self.init(name, value, bound, true, value.map { $0 > bound } ?? false, note)
+        self.init(name, value, bound, .above, value.map { $0 > bound } ?? false, note)
     }
 
     private init(
-        _ name: String, _ value: Double?, _ bound: Double, _ isAtLeast: Bool, _ passed: Bool, _ note: String
+        _ name: String, _ value: Double?, _ bound: Double, _ demand: Demand, _ passed: Bool, _ note: String
     ) {
         self.name = name
         self.value = value
         self.bound = bound
-        self.isAtLeast = isAtLeast
+        self.demand = demand
         self.passed = passed
         self.note = note
     }

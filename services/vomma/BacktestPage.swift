@@ -153,7 +153,7 @@ struct AcceptancePage {
                     header: ["", "condition", "found", "demanded", ""],
                     rows: acceptance.checks.map {
                         [
-                            $0.passed ? "✓" : "✗", $0.name, $0.value.map(shown) ?? "–", "\($0.demand) \(shown($0.bound))",
+                            $0.passed ? "✓" : "✗", $0.name, $0.value.map(shown) ?? "–", "\($0.demand.rawValue) \(shown($0.bound))",
                             $0.note,
                         ]
                     })
