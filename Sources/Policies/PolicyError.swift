@@ -14,6 +14,10 @@ public enum PolicyError: Error, Sendable, Equatable, CustomStringConvertible {
     case observationSize(expected: Int, found: Int)
     /// An input is NaN or infinite. Absent features must be filled and masked before.
     case observationNotFinite(index: Int)
+    /// The state to restore is of another policy: it has another count of numbers.
+    case stateSize(expected: Int, found: Int)
+    /// The state to restore has a number that is NaN or infinite.
+    case stateNotFinite(index: Int)
 
     public var description: String {
         switch self {
@@ -23,6 +27,8 @@ public enum PolicyError: Error, Sendable, Equatable, CustomStringConvertible {
         case .parameterNotFinite(let index): "policy parameter \(index) is not finite"
         case .observationSize(let expected, let found): "observation of \(found) numbers, \(expected) needed"
         case .observationNotFinite(let index): "observation is not finite at \(index)"
+        case .stateSize(let expected, let found): "state of \(found) numbers, \(expected) needed"
+        case .stateNotFinite(let index): "state is not finite at \(index)"
         }
     }
 }
