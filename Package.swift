@@ -215,7 +215,7 @@ let package = Package(
         tests("Inference", ["RPC", "VommaProto", logging]),
         tests("Learning", ["Kernels", "NeuralNetworks", "Policies", "Trading", "MarketData"]),
         tests("MarketData", ["Kernels"]),
-        tests("NeuralNetworks", ["Kernels"]),
+        tests("NeuralNetworks", ["Kernels"], golden: ["Golden"]),
         tests("Policies", ["Kernels", "NeuralNetworks"]),
         tests(
             "RPC",

@@ -36,6 +36,7 @@ public struct MLP: Sendable, Equatable {
             switch activation {
             case .identity: 1
             case .tanh: 5 / 3
+            case .sigmoid: 1
             case .relu: Float(2).squareRoot()
             }
         for (index, layer) in layers.enumerated() {

@@ -89,6 +89,6 @@ public struct MLPPolicy: Sendable, Equatable {
             sizes: [architecture.observationSize] + architecture.hidden + [1], activation: architecture.activation,
             offset: logStd.upperBound)
         parameters = [Float](repeating: 0, count: critic.offset + critic.parameterCount)
-        self.metadata = metadata.filter { !$0.key.hasPrefix(Self.reservedPrefix) }
+        self.metadata = metadata.filter { !$0.key.hasPrefix(PolicyFormat.reservedPrefix) }
     }
 }

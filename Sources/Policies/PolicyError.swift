@@ -19,6 +19,10 @@ public enum PolicyError: Error, Sendable, Equatable, CustomStringConvertible {
     case headWrong(head: String, input: Int, expected: Float, found: Float)
     /// A head gives one answer to all golden inputs: it is dead. Train anew.
     case headDead(head: String)
+    /// The state to restore is of another policy: it has another count of numbers.
+    case stateSize(expected: Int, found: Int)
+    /// The state to restore has a number that is NaN or infinite.
+    case stateNotFinite(index: Int)
 
     public var description: String {
         switch self {
@@ -31,6 +35,8 @@ public enum PolicyError: Error, Sendable, Equatable, CustomStringConvertible {
         case .headWrong(let head, let input, let expected, let found):
             "head \(head) answers golden input \(input) with \(found), not \(expected) as when it was stored"
         case .headDead(let head): "head \(head) is dead: it gives the same answer to all golden inputs"
+        case .stateSize(let expected, let found): "state of \(found) numbers, \(expected) needed"
+        case .stateNotFinite(let index): "state is not finite at \(index)"
         }
     }
 }

@@ -1,6 +1,7 @@
 internal import NeuralNetworks
 
-/// Observations whose answers are known: whoever loads a policy can tell that it says what it said when it was trained.
+/// Observations whose answers are known, decided one after the other from an empty memory: whoever loads a policy can
+/// tell that it says what it said when it was trained.
 public struct GoldenInputs: Sendable, Equatable {
     /// [count × observationSize], in order.
     public var observations: [Float]
@@ -14,7 +15,7 @@ public struct GoldenInputs: Sendable, Equatable {
     static let leastSpread: Float = 1e-6
 
     /// The policy's own answers. Throws `observationSize` and `observationNotFinite`.
-    public init(_ policy: MLPPolicy, observations: [Float]) throws(PolicyError) {
+    public init(_ policy: Policy, observations: [Float]) throws(PolicyError) {
         let size = policy.observationSize
         guard observations.count >= 2 * size, observations.count % size == 0 else {
             throw .observationSize(expected: 2 * size, found: observations.count)
@@ -30,7 +31,7 @@ public struct GoldenInputs: Sendable, Equatable {
     }
 
     /// Throws `headWrong` for a head that answers otherwise than it did, `headDead` for one that always says the same.
-    public func verify(_ policy: MLPPolicy) throws(PolicyError) {
+    public func verify(_ policy: Policy) throws(PolicyError) {
         let found = try Self.answers(policy, observations)
         for (head, expected, answers) in [("policy", actions, found.actions), ("value", values, found.values)] {
             for (index, pair) in zip(expected, answers).enumerated() {
@@ -46,9 +47,9 @@ public struct GoldenInputs: Sendable, Equatable {
     }
 
     private static func answers(
-        _ policy: MLPPolicy, _ observations: [Float]
+        _ policy: Policy, _ observations: [Float]
     ) throws(PolicyError) -> (actions: [Float], values: [Float]) {
-        var runner = PolicyRunner(policy)
+        var runner = RunningPolicy(policy)
         var (actions, values): ([Float], [Float]) = ([], [])
         let size = policy.observationSize
         for start in stride(from: 0, to: observations.count, by: size) {
@@ -63,12 +64,12 @@ public struct GoldenInputs: Sendable, Equatable {
 /// A trained policy as the registry keeps it, in one safetensors file: the network, what its observations are
 /// normalised by, and golden inputs. Files without the last two are read as well.
 public struct PolicyFile: Sendable, Equatable {
-    public var policy: MLPPolicy
+    public var policy: Policy
     /// The bytes of the normaliser whose id stands in the metadata (`Features.Normaliser`).
     public var normaliser: [UInt8]?
     public var golden: GoldenInputs?
 
-    public init(_ policy: MLPPolicy, normaliser: [UInt8]? = nil, golden: GoldenInputs? = nil) {
+    public init(_ policy: Policy, normaliser: [UInt8]? = nil, golden: GoldenInputs? = nil) {
         self.policy = policy
         self.normaliser = normaliser
         self.golden = golden
@@ -90,11 +91,11 @@ public struct PolicyFile: Sendable, Equatable {
         return file.bytes()
     }
 
-    /// Throws what `MLPPolicy(safetensors:)` throws. Golden inputs are read, not verified.
+    /// Throws what `Policy(safetensors:)` throws. Golden inputs are read, not verified.
     public init(safetensors bytes: [UInt8]) throws(PolicyError) {
         let file: Safetensors
         do { file = try Safetensors(bytes: bytes) } catch { throw .checkpoint(error) }
-        policy = try MLPPolicy(file)
+        policy = try Policy(safetensors: bytes)
         let names = Set(file.tensors.map(\.name))
         do throws(NeuralNetworkError) {
             if names.contains("normaliser") {
@@ -114,32 +115,5 @@ public struct PolicyFile: Sendable, Equatable {
                     values: try file.floats("golden.values", shape: [count]))
             }
         } catch { throw .checkpoint(error) }
-    }
-}
-
-extension MLPPolicy {
-    /// How far learning reaches: by head (`policy`, `value`) and layer, from input to output, the norm of the
-    /// derivatives of Σ w·answer by the layer's parameters, w = 1 and −½ by turns over `rows` observations [rows ×
-    /// observationSize]. 0 is a layer that no training will ever change again.
-    public func gradientNorms(
-        observations: [Float], rows: Int
-    ) -> [(head: String, layer: String, norm: Double)] {
-        var found: [(head: String, layer: String, norm: Double)] = []
-        for (head, name, network) in [("policy", "actor", actor), ("value", "critic", critic)] {
-            var workspace = MLPWorkspace(network, capacity: rows)
-            var gradients = [Float](repeating: 0, count: parameterCount)
-            network.forward(observations, rows: rows, parameters: parameters, workspace: &workspace)
-            for row in 0..<rows {
-                for k in 0..<network.outputs { workspace.setOutputGradient(row % 2 == 0 ? 1 : -0.5, row, k) }
-            }
-            network.backward(
-                observations, rows: rows, parameters: parameters, workspace: &workspace, gradients: &gradients)
-            for (index, layer) in network.layers.enumerated() {
-                let slice = gradients[layer.weights.lowerBound..<layer.biases.upperBound]
-                let norm = slice.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-                found.append((head, "\(name).\(index)", norm))
-            }
-        }
-        return found
     }
 }

@@ -85,29 +85,42 @@ public struct PolicyRunner: Sendable {
     }
 
     private mutating func evaluate(_ observation: Span<Float>) throws(PolicyError) {
-        guard observation.count == policy.observationSize else {
-            throw .observationSize(expected: policy.observationSize, found: observation.count)
-        }
-        for i in 0..<observation.count where !observation[i].isFinite { throw .observationNotFinite(index: i) }
+        try checkObservation(observation, size: policy.observationSize)
         let parameters = policy.parameters
         policy.actor.forward(observation, rows: 1, parameters: parameters, workspace: &actorWorkspace)
         policy.critic.forward(observation, rows: 1, parameters: parameters, workspace: &criticWorkspace)
     }
 
-    /// `draw` maps mean and standard deviation of a component to its value before the tanh.
     private mutating func decision(draw: (Float, Float) -> Float) -> PolicyDecision {
+        PolicyDecision(
+            value: criticWorkspace.output(0), logStd: policy.parameters[policy.logStd], actions: &actions,
+            mean: { actorWorkspace.output(0, $0) }, draw: draw)
+    }
+}
+
+extension PolicyDecision {
+    /// From the network's outputs: `mean` of each component of the action, and their log standard deviations. `draw`
+    /// maps mean and standard deviation of a component to its value before the tanh; `actions` gets all components.
+    init(
+        value: Float, logStd: ArraySlice<Float>, actions: inout [Float], mean: (Int) -> Float,
+        draw: (Float, Float) -> Float
+    ) {
         var logProbability: Float = 0
-        for k in 0..<policy.actionSize {
-            let mean = actorWorkspace.output(0, k)
-            let logStd = policy.parameters[policy.logStd.lowerBound + k]
+        for k in 0..<actions.count {
+            let (mean, logStd) = (mean(k), logStd[logStd.startIndex + k])
             let u = draw(mean, exp(logStd))
             actions[k] = hyperbolicTangent(u)
             logProbability += SquashedGaussian.logProbability(u, mean: mean, logStd: logStd)
         }
-        let mean = actorWorkspace.output(0)
-        let sigma = exp(policy.parameters[policy.logStd.lowerBound])
-        return PolicyDecision(
-            action: actions[0], mean: mean, standardDeviation: sigma, logProbability: logProbability,
-            value: criticWorkspace.output(0), confidence: Float(Normal.cumulative(Double(abs(mean) / sigma))))
+        let sigma = exp(logStd[logStd.startIndex])
+        self.init(
+            action: actions[0], mean: mean(0), standardDeviation: sigma, logProbability: logProbability, value: value,
+            confidence: Float(Normal.cumulative(Double(abs(mean(0)) / sigma))))
     }
+}
+
+/// Throws `observationSize` or `observationNotFinite`.
+func checkObservation(_ observation: Span<Float>, size: Int) throws(PolicyError) {
+    guard observation.count == size else { throw .observationSize(expected: size, found: observation.count) }
+    for i in 0..<observation.count where !observation[i].isFinite { throw .observationNotFinite(index: i) }
 }

@@ -106,3 +106,28 @@ struct Faulty: Environment {
         return StepResult(reward: steps == 0 && isReward ? .nan : 0, truncated: steps % 3 == 0)
     }
 }
+
+/// A sign is shown in the first of five steps, and pays in the last: the reward there is sign × action. Without memory
+/// the best is 0 on average, with it 1.
+struct Recall: Environment {
+    let observationSize = 3
+    let actionSize = 1
+    private var sign: Float = 1
+    private var time = 0
+
+    mutating func reset(_ random: inout RandomGenerator, observation: inout MutableSpan<Float>) {
+        sign = random.uniform() < 0.5 ? -1 : 1
+        time = 0
+        observation[0] = sign
+        observation[1] = 1
+        observation[2] = 0
+    }
+
+    mutating func step(_ action: Span<Float>, observation: inout MutableSpan<Float>) -> StepResult {
+        time += 1
+        observation[0] = 0
+        observation[1] = 0
+        observation[2] = time == 4 ? 1 : 0
+        return StepResult(reward: time == 5 ? sign * action[0] : 0, terminated: time == 5)
+    }
+}

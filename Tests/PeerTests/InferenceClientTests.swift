@@ -13,23 +13,9 @@ import Testing
 /// Foreign inference clients from PyPI judge every service that has a model.
 @Suite(.timeLimit(.minutes(5)))
 struct InferenceClientTests {
-    private static let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized
-    private static let environment = [
-        "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1",
-    ]
-
-    /// The interpreter of a private environment under .build, made at first use; `nil` where PyPI cannot be reached.
-    private static let python = Task<String?, Never> {
-        let folder = root.appending(path: ".build/peers-venv").path
-        let made = try? await ChildProcess.run(
-            root.appending(path: "Tests/Peers/make-venv.sh").path, [folder],
-            environment: ProcessInfo.processInfo.environment)
-        guard let made, made.status == 0 else {
-            print("no foreign inference clients: \(made?.output ?? "make-venv.sh did not start")")
-            return nil
-        }
-        return folder + "/bin/python"
-    }
+    private static let root = PeerPython.root
+    private static let environment = PeerPython.environment
+    private static let python = PeerPython.interpreter
 
     @Test(
         "tritonclient, grpcio-health-checking and grpcio-reflection infer: see Tests/Peers/inference_client.py",

@@ -52,11 +52,11 @@ import VommaProto
             policy.parameters[policy.actor.layers[1].weights.lowerBound + unit] = 1
         }
         change(&policy)
-        var file = PolicyFile(policy, normaliser: normaliser.bytes)
+        var file = PolicyFile(.mlp(policy), normaliser: normaliser.bytes)
         if isGolden {
             var observations: [Float] = []
             for _ in 0..<4 * layout.count { observations.append(Float(random.normal())) }
-            file.golden = try GoldenInputs(policy, observations: observations)
+            file.golden = try GoldenInputs(.mlp(policy), observations: observations)
         }
         let bytes = file.safetensors()
         try await market.pool.withTransaction { connection in

@@ -82,7 +82,10 @@ import VommaProto
 
     @Test(
         "A search of several seeds, and a walk forward, are finished by others to the same result",
-        arguments: [("policy.ppo", TestMarket.search), ("evaluate.walk-forward", TestMarket.walkForward)])
+        arguments: [
+            ("policy.ppo", TestMarket.search), ("policy.recurrent-ppo", TestMarket.recurrentSearch),
+            ("evaluate.walk-forward", TestMarket.walkForward),
+        ])
     func takeoverOfMany(kind: String, specification: String) async throws {
         let market = try await TestMarket()
         let undisturbed = try await market.submit("undisturbed", kind, specification)
@@ -90,7 +93,7 @@ import VommaProto
         #expect(reference.state == .succeeded && reference.attempt == 1, "\(reference.error)")
         // Trials are counted by the model's name.
         let named = "{\"name\": \"other\"," + specification.dropFirst()
-        let id = try await market.submit("disturbed", kind, kind == "policy.ppo" ? specification : named)
+        let id = try await market.submit("disturbed", kind, kind == "evaluate.walk-forward" ? named : specification)
         // Killed in the first third and in the last.
         for progress in [0.1, 0.7] {
             let worker = market.worker("a\(progress)", lease: .milliseconds(300))
@@ -110,7 +113,7 @@ import VommaProto
         }
         let (before, after) = (trials.filter { $0.0 == undisturbed }, trials.filter { $0.0 == id })
         #expect(before.map(\.1) == after.map(\.1) && before.map(\.2) == after.map(\.2))
-        if kind == "policy.ppo" {
+        if kind != "evaluate.walk-forward" {
             // Two seeds of 30 iterations, tried after 20 and 30, and once more each to select.
             #expect(before.count == 6 && before.map(\.1).contains("seed 6 selection"))
             let models = try await market.pool.withConnection { try ModelRepository.models("policy", on: $0) }

@@ -112,6 +112,10 @@ struct TestMarket {
         with: "\"validate_to\": \"\(time(300))\", \"select_to\": \"\(time(390))\", \"seeds\": 2"
     ).replacingOccurrences(of: "1920", with: "960")
 
+    /// The same of policies with memory.
+    static let recurrentSearch = search.replacingOccurrences(
+        of: "\"hidden\": [6]", with: "\"encoded\": 4, \"memory\": 3")
+
     /// Two windows of 80 iterations.
     static let walkForward = training.replacingOccurrences(
         of: "\"train_from\": \"\(time(0))\", \"train_to\": \"\(time(200))\",",

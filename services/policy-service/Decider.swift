@@ -3,11 +3,11 @@ internal import RPC
 internal import Trading
 internal import VommaProto
 
-/// One policy's decisions, with its scratch memory: states in, decisions out. The same state and previous exposure give
-/// the same decision, bit for bit.
+/// One policy's decisions, with its scratch memory: states in, decisions out. The same state, previous exposure and
+/// memory give the same decision, bit for bit.
 struct Decider {
     let model: LoadedPolicy
-    private var runner: PolicyRunner
+    private var runner: RunningPolicy
     private var observation: [Float]
 
     /// Reasons given with a decision.
@@ -15,13 +15,20 @@ struct Decider {
 
     init(_ model: LoadedPolicy) {
         self.model = model
-        runner = PolicyRunner(model.policy)
+        runner = RunningPolicy(model.policy)
         observation = Array(repeating: 0, count: model.layout.count)
     }
 
-    /// Throws INVALID_ARGUMENT for a state of a wrong shape, FAILED_PRECONDITION for one made for another model.
-    mutating func decide(_ state: State, previousExposure: Double) throws -> VommaProto.Decision {
+    /// `memory` is what the policy remembers of its decisions for this symbol, empty before the first; it is left as it
+    /// is after this one. Throws INVALID_ARGUMENT for a state or a memory of a wrong shape, FAILED_PRECONDITION for a
+    /// state made for another model.
+    mutating func decide(
+        _ state: State, previousExposure: Double, memory: inout [Float]
+    ) throws -> VommaProto.Decision {
         try check(state)
+        do throws(PolicyError) { try runner.restore(memory) } catch {
+            throw RPCStatus(.invalidArgument, "memory: \(error)")
+        }
         var decision = VommaProto.Decision(
             stream: state.stream, symbol: state.symbol, barTimeMicroseconds: state.barTimeMicroseconds,
             sequence: state.sequence, modelName: model.name, modelVersion: model.version, close: state.close,
@@ -40,6 +47,7 @@ struct Decider {
         model.layout.write(
             values: state.values.span, mask: newest.span, previousExposure: Float(previousExposure), into: &target)
         let (answer, contributions) = try runner.explain(input.span)
+        memory = runner.memory
         decision.targetExposure = Double(answer.action)
         decision.value = Double(answer.value)
         decision.confidence = Double(answer.confidence)

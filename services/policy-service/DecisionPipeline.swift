@@ -7,7 +7,7 @@ internal import VommaProto
 
 /// Follows the states of one stream after the other: decisions stored, then published.
 ///
-/// The fold's only state is the exposure decided last, saved with every batch. A promotion takes effect at a batch's
+/// The fold's only state is the exposure decided last and what a policy with memory remembers, saved with every batch. A promotion takes effect at a batch's
 /// border; a model with another normaliser asks feature-service anew.
 struct DecisionPipeline: Sendable {
     let pool: ConnectionPool
@@ -63,8 +63,13 @@ struct DecisionPipeline: Sendable {
                 }
                 var rows: [DecisionRepository.Decision] = []
                 for state in batch {
+                    // Another version's memory means nothing.
+                    let known = checkpoint.memory[state.symbol]
+                    var memory = known?.modelVersion == decider.model.version ? known?.values ?? [] : []
                     let decision = try decider.decide(
-                        state, previousExposure: checkpoint.previousExposure[state.symbol] ?? 0)
+                        state, previousExposure: checkpoint.previousExposure[state.symbol] ?? 0, memory: &memory)
+                    checkpoint.memory[state.symbol] =
+                        memory.isEmpty ? nil : PolicyMemory(modelVersion: decider.model.version, values: memory)
                     if let exposure = decision.targetExposure { checkpoint.previousExposure[state.symbol] = exposure }
                     rows.append(try DecisionRepository.Decision(decision))
                 }

@@ -12,7 +12,7 @@ struct LoadedPolicy: Sendable {
     let layout: ObservationLayout
     /// In the order of the schema.
     let featureNames: [String]
-    let policy: MLPPolicy
+    let policy: Policy
 
     /// Throws `PolicyLoadError` for a model that does not fit its own schema, `PolicyError` for bytes that are none.
     init(_ model: ModelRepository.Model, checkpoint: [UInt8], pool: ConnectionPool) async throws {

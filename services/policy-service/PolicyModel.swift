@@ -21,7 +21,7 @@ struct PolicyModelVersion: TensorModelVersion {
     let model: LoadedPolicy
 
     var version: String { "\(model.version)" }
-    var platform: String { "mlp" }
+    var platform: String { model.policy.kind }
 
     var inputs: [TensorDeclaration] {
         [
@@ -31,7 +31,14 @@ struct PolicyModelVersion: TensorModelVersion {
             TensorDeclaration("mask", .bool, ["batch", .fixed(features)]),
             // −1 … 1; 0 where it is absent
             TensorDeclaration("previous_exposure", .float32, ["batch"], isOptional: true),
-        ]
+        ] + memory(isOptional: true)
+    }
+
+    /// Of a policy with memory: what the answer before held, and what to send with the next request; 0 at the beginning.
+    private func memory(isOptional: Bool) -> [TensorDeclaration] {
+        let size = model.policy.memorySize
+        return size == 0
+            ? [] : [TensorDeclaration("memory", .float32, ["batch", .fixed(size)], isOptional: isOptional)]
     }
 
     var outputs: [TensorDeclaration] {
@@ -41,7 +48,7 @@ struct PolicyModelVersion: TensorModelVersion {
             TensorDeclaration("confidence", .float32, ["batch"]),
             // of each feature over the whole window, and of the previous exposure, to the target exposure
             TensorDeclaration("contributions", .float32, ["batch", .fixed(features + 1)]),
-        ]
+        ] + memory(isOptional: false)
     }
 
     var properties: [String: String] {
@@ -65,7 +72,10 @@ struct PolicyModelVersion: TensorModelVersion {
         let explains = request.outputs.contains("contributions")
         let mask = request.input("mask").bools.map { $0 ? UInt8(1) : 0 }
         let values = request.input("values")
-        var runner = PolicyRunner(model.policy)
+        var runner = RunningPolicy(model.policy)
+        let memorySize = model.policy.memorySize
+        let remembered = memorySize == 0 ? nil : request.optionalInput("memory")?.values(Float.self)
+        var memories: [Float] = []
         var observation = [Float](repeating: 0, count: layout.count)
         var exposures: [Float] = []
         var worths: [Float] = []
@@ -81,6 +91,7 @@ struct PolicyModelVersion: TensorModelVersion {
                     previousExposure: previous?[row] ?? 0, into: &target)
             }
             do throws(PolicyError) {
+                try runner.restore(remembered.map { Array($0[row * memorySize..<(row + 1) * memorySize]) } ?? [])
                 let decision: PolicyDecision
                 if explains {
                     let (answer, parts) = try runner.explain(observation.span)
@@ -92,12 +103,14 @@ struct PolicyModelVersion: TensorModelVersion {
                 exposures.append(decision.action)
                 worths.append(decision.value)
                 confidences.append(decision.confidence)
+                memories += runner.memory
             } catch { throw RPCStatus(.invalidArgument, "batch \(row): \(error)") }
         }
         var answer = [
             "target_exposure": Tensor(exposures, shape: [batch]), "value": Tensor(worths, shape: [batch]),
             "confidence": Tensor(confidences, shape: [batch]),
         ]
+        if memorySize > 0 { answer["memory"] = Tensor(memories, shape: [batch, memorySize]) }
         if explains { answer["contributions"] = Tensor(contributions, shape: [batch, features + 1]) }
         return answer
     }

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import MarketData
+internal import Policies
 internal import RPC
 internal import ServiceKit
 internal import Storage
@@ -23,7 +24,10 @@ struct PolicyServer: VommaProto.PolicyService {
             throw RPCStatus(.failedPrecondition, "no policy has been promoted: train one (vomma train) and promote it")
         }
         var decider = Decider(model)
-        return try decider.decide(state, previousExposure: request.previousExposure)
+        var memory = request.memory
+        var decision = try decider.decide(state, previousExposure: request.previousExposure, memory: &memory)
+        decision.memory = memory
+        return decision
     }
 
     func streamDecisions(
@@ -59,7 +63,7 @@ struct PolicyServer: VommaProto.PolicyService {
     ) async throws -> DescribePolicyResponse {
         guard let model = models.current else { return DescribePolicyResponse() }
         return DescribePolicyResponse(
-            modelName: model.name, modelVersion: model.version, architecture: "mlp", schemaVersion: model.schemaVersion,
+            modelName: model.name, modelVersion: model.version, architecture: model.policy.kind, schemaVersion: model.schemaVersion,
             normaliserID: model.normaliserID, window: Int32(model.layout.window),
             features: Int32(model.layout.featureCount), sha256: model.sha256)
     }

@@ -5,6 +5,7 @@ internal import Storage
 enum JobKind: String, CaseIterable {
     case hmm
     case policyPPO = "policy.ppo"
+    case policyRecurrentPPO = "policy.recurrent-ppo"
     case walkForward = "evaluate.walk-forward"
     case accept
     case backtest
@@ -18,7 +19,8 @@ enum JobKind: String, CaseIterable {
     static func run(_ context: JobContext) async throws {
         switch JobKind(rawValue: context.job.kind) {
         case .hmm: try await RegimeJob(context).run()
-        case .policyPPO: try await PolicyJob(context).run()
+        case .policyPPO: try await PolicyJob(context, isRecurrent: false).run()
+        case .policyRecurrentPPO: try await PolicyJob(context, isRecurrent: true).run()
         case .walkForward: try await WalkForwardJob(context).run()
         case .accept: try await AcceptJob(context).run()
         case .backtest: try await BacktestJob(context).run()

@@ -17,9 +17,13 @@ struct PolicyJob {
     private let specification: PolicySpecification
     private var settings: TrainingSettings { specification.settings }
 
-    init(_ context: JobContext) throws {
+    init(_ context: JobContext, isRecurrent: Bool) throws {
         self.context = context
-        specification = try SpecificationReader.read(PolicySpecification.self, from: context.job.spec)
+        let json = context.job.spec
+        specification =
+            isRecurrent
+            ? try SpecificationReader.read(RecurrentPolicySpecification.self, from: json).policy
+            : try SpecificationReader.read(PolicySpecification.self, from: json)
     }
 
     func run() async throws {
@@ -209,7 +213,7 @@ struct PolicyJob {
             try FeatureRepository.putNormaliser(
                 normaliser.id, schema: normaliser.schemaVersion, bytes: normaliser.bytes, on: connection)
             let model = try ModelRepository.register(
-                name: name, kind: JobKind.policyPPO.rawValue, checkpoint: bytes,
+                name: name, kind: job.kind, checkpoint: bytes,
                 schemaVersion: normaliser.schemaVersion, normaliserID: normaliser.id, metrics: json,
                 lineage: .lineage(of: job), jobID: job.id, on: connection)
             return try JSON(

@@ -12,7 +12,7 @@ struct PolicySearch {
     /// The best policy of one training.
     struct Candidate {
         var seed: UInt64
-        var policy: MLPPolicy
+        var policy: Policy
         var validation: PolicyTraining.Validation
         /// Policies of this training that were tried.
         var trials: Int
@@ -42,11 +42,9 @@ struct PolicySearch {
     private static func training(
         _ settings: TrainingSettings, _ data: TrainingData, seed: UInt64
     ) throws(LearningError) -> PolicyTraining {
-        let architecture = MLPPolicy.Architecture(
-            observationSize: data.environment.layout.count, hidden: settings.hidden, window: settings.window,
-            featureCount: data.normaliser.count)
-        return try PolicyTraining(
-            architecture, data.environment, settings, seed: seed, metadata: data.metadata(seed: seed))
+        try PolicyTraining(
+            data.environment, settings, featureCount: data.normaliser.count, seed: seed,
+            metadata: data.metadata(seed: seed))
     }
 
     var isFinished: Bool { finished.count == settings.seeds }
@@ -56,7 +54,7 @@ struct PolicySearch {
         isFinished ? 1 : (Double(finished.count) + training.progress) / Double(settings.seeds)
     }
     var message: String {
-        let total = training.trainer.configuration.totalIterations
+        let total = settings.algorithm.totalIterations
         let iteration = "iteration \(training.trainer.iteration) of \(total)"
         return settings.seeds == 1 ? iteration : "seed \(seed), \(iteration)"
     }
@@ -125,7 +123,7 @@ struct PolicySearch {
                 else { throw PolicyTraining.Unusable(reason: "wrong element types") }
                 finished.append(
                     Candidate(
-                        seed: settings.seed + UInt64(index), policy: try MLPPolicy(safetensors: bytes),
+                        seed: settings.seed + UInt64(index), policy: try Policy(safetensors: bytes),
                         validation: .init(
                             iteration: Int(counts[0]), netReturn: scores[0], turnover: scores[1],
                             sharpe: scores[2].isNaN ? nil : scores[2]),

@@ -5,6 +5,12 @@ internal import Trading
 
 /// What a policy is trained with, whatever it is trained on. See docs/jobs.md.
 struct TrainingSettings: Equatable {
+    /// Width of the layer before the memory, and units of it.
+    struct Memory: Equatable {
+        var encoded: Int
+        var hidden: Int
+    }
+
     /// Of the model that is registered. Default `policy`.
     var name: String
     var stream: String
@@ -18,8 +24,10 @@ struct TrainingSettings: Equatable {
     var seeds: Int
     /// Environment steps of one training; rounded up to whole iterations. Default 200,000.
     var totalSteps: Int
-    /// Widths of the hidden layers. Default 64 and 64.
+    /// Of a policy without memory: widths of the hidden layers. Default 64 and 64.
     var hidden: [Int]
+    /// Of a policy with memory, whose kind has been asked for.
+    var memory: Memory?
     /// Rows of features in an observation. Default 16, which is what feature-service sends.
     var window: Int
     /// Default 16.
@@ -35,7 +43,8 @@ struct TrainingSettings: Equatable {
     /// Default: the stream's.
     var account: AccountSettings?
 
-    init(_ reader: inout SpecificationReader, defaultSeeds: Int) throws {
+    /// `isRecurrent`: the job's kind says so, or leaves it to the field `policy`.
+    init(_ reader: inout SpecificationReader, isRecurrent: Bool? = nil, defaultSeeds: Int) throws {
         name = try reader.text("name", default: "policy")
         stream = try reader.text("stream")
         exchange = try reader.optional("exchange", as: String.self)
@@ -49,7 +58,16 @@ struct TrainingSettings: Equatable {
         seed = try reader.field("seed", default: 1)
         seeds = try reader.number("seeds", default: defaultSeeds, in: 1...32)
         totalSteps = try reader.number("total_steps", default: 200_000, in: 1...1_000_000_000)
-        hidden = try reader.field("hidden", default: [64, 64])
+        let kinds = PolicyKind.allCases
+        let kind = try isRecurrent.map { $0 ? .recurrent : .mlp } ?? reader.choice("policy", default: .mlp, of: kinds)
+        if kind == .recurrent {
+            memory = Memory(
+                encoded: try reader.number("encoded", default: 64, in: 1...4096),
+                hidden: try reader.number("memory", default: 64, in: 1...4096))
+            hidden = [1]
+        } else {
+            hidden = try reader.field("hidden", default: [64, 64])
+        }
         window = try reader.number("window", default: 16, in: 1...256)
         environments = try reader.number("environments", default: 16, in: 1...256)
         episodeLength = try reader.number("episode_length", default: 512, in: 1...1_000_000)
@@ -70,6 +88,16 @@ struct TrainingSettings: Equatable {
     var validationInterval: Int { validateEvery > 0 ? validateEvery : max(1, algorithm.totalIterations / 16) }
 }
 
+/// What a network looks at: the window alone, or also what it remembers.
+enum PolicyKind: String, CaseIterable { case mlp, recurrent }
+
+/// What a job of kind `policy.recurrent-ppo` is to do: as `policy.ppo`, with a policy that remembers.
+struct RecurrentPolicySpecification: Decodable {
+    var policy: PolicySpecification
+
+    init(from decoder: any Decoder) throws { policy = try PolicySpecification(decoder, isRecurrent: true) }
+}
+
 /// What a job of kind `policy.ppo` is to do: train a policy on stored features. See docs/jobs.md.
 struct PolicySpecification: Decodable, Equatable {
     var settings: TrainingSettings
@@ -82,13 +110,15 @@ struct PolicySpecification: Decodable, Equatable {
     /// one training, and nothing to select.
     var selectTo: Timestamp?
 
-    init(from decoder: any Decoder) throws {
+    init(from decoder: any Decoder) throws { try self.init(decoder, isRecurrent: false) }
+
+    init(_ decoder: any Decoder, isRecurrent: Bool) throws {
         var reader = try SpecificationReader(decoder)
         trainFrom = try reader.time("train_from")
         trainTo = try reader.time("train_to")
         validateTo = try reader.time("validate_to")
         selectTo = try reader.optionalTime("select_to")
-        settings = try TrainingSettings(&reader, defaultSeeds: selectTo == nil ? 1 : 3)
+        settings = try TrainingSettings(&reader, isRecurrent: isRecurrent, defaultSeeds: selectTo == nil ? 1 : 3)
         try reader.finish()
         let embargo = settings.embargo ?? .minutes(0)
         if trainFrom >= trainTo { throw reader.fault("train_to", "is not after “train_from”") }

@@ -1,5 +1,4 @@
 internal import Evaluation
-internal import Kernels
 internal import Learning
 internal import NeuralNetworks
 internal import Policies
@@ -39,34 +38,28 @@ struct PolicyTraining {
         }
     }
 
-    private(set) var trainer: PPOTrainer<TradingEnvironment>
-    private(set) var best: (policy: MLPPolicy, validation: Validation)?
+    private(set) var trainer: AnyTrainer
+    private(set) var best: (policy: Policy, validation: Validation)?
     /// Policies that were tried on the validation span: what a deflated Sharpe ratio has to count.
     private(set) var trials = 0
     private let validationInterval: Int
 
-    /// Begins. Sizes must fit: the architecture's observation is the environment's.
+    /// Begins, with a new policy of the environment's size.
     init(
-        _ architecture: MLPPolicy.Architecture, _ environment: TradingEnvironment, _ settings: TrainingSettings,
-        seed: UInt64, metadata: [String: String]
+        _ environment: TradingEnvironment, _ settings: TrainingSettings, featureCount: Int, seed: UInt64,
+        metadata: [String: String]
     ) throws(LearningError) {
-        var random = RandomGenerator(seed: seed)
-        let policy = MLPPolicy(
-            architecture, initialStandardDeviation: settings.initialStandardDeviation, metadata: metadata,
-            random: &random)
-        trainer = try PPOTrainer(
-            policy, environments: Array(repeating: environment, count: settings.environments),
-            configuration: settings.algorithm, seed: random.next())
+        trainer = try AnyTrainer(environment, settings, featureCount: featureCount, seed: seed, metadata: metadata)
         validationInterval = settings.validationInterval
     }
 
     var isFinished: Bool { trainer.isFinished }
     /// Of the iterations, 0 … 1.
-    var progress: Double { Double(trainer.iteration) / Double(trainer.configuration.totalIterations) }
+    var progress: Double { trainer.progress }
 
     /// One iteration, and a validation if it is due: `validate` runs a policy on the validation span.
     mutating func iterate(
-        validate: (MLPPolicy) throws -> BacktestResult
+        validate: (Policy) throws -> BacktestResult
     ) throws -> (metrics: PPOMetrics, validation: Validation?) {
         let metrics = try trainer.iterate()
         guard trainer.isFinished || trainer.iteration % validationInterval == 0 else { return (metrics, nil) }
@@ -115,9 +108,7 @@ struct PolicyTraining {
             guard case .uint8(let state) = try file.tensor("trainer").elements,
                 case .int64(let trials) = try file.tensor("trials").elements, trials.count == 1, trials[0] >= 0
             else { throw Unusable(reason: "wrong element types") }
-            trainer = try PPOTrainer(
-                resuming: state, environments: Array(repeating: environment, count: settings.environments),
-                configuration: settings.algorithm)
+            trainer = try AnyTrainer(resuming: state, environment, settings)
             // Schema, normaliser and spans stand here: the same data, or none of it.
             guard trainer.policy.metadata == metadata else { throw Unusable(reason: "made with other data") }
             self.trials = Int(trials[0])
@@ -130,7 +121,7 @@ struct PolicyTraining {
                 let validation = Validation(
                     iteration: Int(iteration[0]), netReturn: scores[0], turnover: scores[1],
                     sharpe: scores[2].isNaN ? nil : scores[2])
-                best = (try MLPPolicy(safetensors: bytes), validation)
+                best = (try Policy(safetensors: bytes), validation)
             }
         } catch let error as Unusable {
             throw error

@@ -15,8 +15,8 @@ struct PolicyTrial {
     private static let sampleLimit = 256
 
     /// Throws what the backtest and the policy throw.
-    init(_ policy: MLPPolicy, _ backtest: Backtest, on series: MarketSeries, span: Range<Int>) throws {
-        var runner = PolicyRunner(policy)
+    init(_ policy: Policy, _ backtest: Backtest, on series: MarketSeries, span: Range<Int>) throws {
+        var runner = RunningPolicy(policy)
         var failure: PolicyError?
         var (actions, values): ([Double], [Double]) = ([], [])
         var (sample, sampleCount): ([Float], Int) = ([], 0)
@@ -42,7 +42,7 @@ struct PolicyTrial {
 
     /// What is known of the policy's heads. The policy's should foretell the next bar's return; the value's, the
     /// discounted returns of the account to come.
-    func evidence(_ policy: MLPPolicy) -> [HeadEvidence] {
+    func evidence(_ policy: Policy) -> [HeadEvidence] {
         let norms = policy.gradientNorms(observations: sample, rows: sampleCount)
         func gradients(_ head: String) -> [(layer: String, norm: Double)] {
             norms.filter { $0.head == head }.map { ($0.layer, $0.norm) }
@@ -85,7 +85,7 @@ struct PolicyTrial {
 
 extension Backtest {
     /// Runs a policy's deterministic decisions. Throws what the session throws, and `PolicyError`.
-    func run(_ policy: MLPPolicy, on series: MarketSeries, span: Range<Int>) throws -> BacktestResult {
+    func run(_ policy: Policy, on series: MarketSeries, span: Range<Int>) throws -> BacktestResult {
         try PolicyTrial(policy, self, on: series, span: span).result
     }
 }

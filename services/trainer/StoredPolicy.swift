@@ -9,7 +9,7 @@ struct StoredPolicy: Sendable {
     let record: ModelRepository.Model
     let file: PolicyFile
     let normaliser: Normaliser
-    var policy: MLPPolicy { file.policy }
+    var policy: Policy { file.policy }
 
     /// `version` 0 is the live one. Throws `JobError.badData` for a model that is not there or not whole.
     static func load(_ name: String, _ version: Int64, _ pool: ConnectionPool) async throws -> StoredPolicy {

@@ -56,7 +56,7 @@ struct TrainingData: Sendable {
     private static let goldenCount = 16
 
     /// The policy as it is stored: with its normaliser, and answers to know it by.
-    func file(_ policy: MLPPolicy) throws -> PolicyFile {
+    func file(_ policy: Policy) throws -> PolicyFile {
         let layout = environment.layout
         var observations: [Float] = []
         var observation = [Float](repeating: 0, count: layout.count)

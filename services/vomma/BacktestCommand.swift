@@ -161,7 +161,7 @@ struct BacktestCommand: AsyncParsableCommand {
             modelVersion: "file")
         terminal.begin("backtest")
         let span = max(0, start - (window - 1))..<series.count
-        var runner = PolicyRunner(file.policy)
+        var runner = RunningPolicy(file.policy)
         var failure: PolicyError?
         let result = try backtest.run(on: series, span: span) { observation, _ in
             do throws(PolicyError) { return Double(try runner.decide(observation).action) } catch {

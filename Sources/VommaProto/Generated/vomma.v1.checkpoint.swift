@@ -165,6 +165,8 @@ public struct PolicyCheckpoint: ProtoMessage {
     public static let protoName = "vomma.v1.PolicyCheckpoint"
     /// By symbol: the exposure decided last, an input of the next decision.
     public var previousExposure: [String: Double] = [:]
+    /// By symbol: what a policy with memory remembers.
+    public var memory: [String: PolicyMemory] = [:]
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -172,15 +174,17 @@ public struct PolicyCheckpoint: ProtoMessage {
 
     /// The fields given; the others have their defaults.
     public init(
-        previousExposure: [String: Double] = [:]
+        previousExposure: [String: Double] = [:],
+        memory: [String: PolicyMemory] = [:]
     ) {
         self.previousExposure = previousExposure
+        self.memory = memory
     }
 }
 
 extension PolicyCheckpoint: @unsafe WireMessage {
     static var canNestWithoutBound: Bool { false }
-    static var holdsSingleMessages: Bool { false }
+    static var holdsSingleMessages: Bool { true }
     static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__PolicyCheckpoint>) {
         unsafe vomma__v1__policy_checkpoint__init(wire)
     }
@@ -201,6 +205,16 @@ extension PolicyCheckpoint: @unsafe WireMessage {
                 entry.pointee._value_case.rawValue == 0
                     ? 0 : Double(bitPattern: entry.pointee.value_2))
         }
+        for index in 0..<(unsafe wire.pointee.n_memory_2) {
+            guard let entry = unsafe wire.pointee.memory_2[index] else { continue }
+            _ = try unsafe Wire.unknown(entry.pointee.base, Self.protoName)
+            let key = try unsafe (
+                entry.pointee._key_case.rawValue == 0
+                    ? "" : Wire.string(entry.pointee.key_1, Self.protoName, "memory.key"))
+            self.memory[key] = try unsafe (
+                entry.pointee._value_case.rawValue == 0
+                    ? PolicyMemory() : Wire.message(entry.pointee.value_2))
+        }
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__PolicyCheckpoint>, _ arena: inout Arena) {
@@ -216,6 +230,65 @@ extension PolicyCheckpoint: @unsafe WireMessage {
             unsafe entry.pointee.value_2 = value.bitPattern
             unsafe wire.pointee.previous_exposure_1[index] = entry
         }
+        unsafe wire.pointee.n_memory_2 = self.memory.count
+        unsafe wire.pointee.memory_2 = arena.pointers(self.memory.count)
+        for (index, key) in Wire.sorted(self.memory.keys).enumerated() {
+            guard let value = self.memory[key] else { continue }
+            let entry = unsafe arena.struct(Vomma__V1__PolicyCheckpoint__MemoryEntry.self)
+            unsafe vomma__v1__policy_checkpoint__memory_entry__init(entry)
+            unsafe entry.pointee._key_case = .init(1)
+            unsafe entry.pointee.key_1 = arena.string(key)
+            unsafe entry.pointee._value_case = .init(2)
+            unsafe entry.pointee.value_2 = arena.message(value)
+            unsafe wire.pointee.memory_2[index] = entry
+        }
+        unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
+    }
+}
+
+/// `vomma.v1.PolicyMemory`.
+public struct PolicyMemory: ProtoMessage {
+    public static let protoName = "vomma.v1.PolicyMemory"
+    /// Of another version it means nothing.
+    public var modelVersion: Int64 = 0
+    /// Field `values`.
+    public var values: [Float] = []
+    /// Fields that this version doesn't know; they survive a round trip.
+    public var unknownFields = UnknownFields()
+
+    public init() {}
+
+    /// The fields given; the others have their defaults.
+    public init(
+        modelVersion: Int64 = 0,
+        values: [Float] = []
+    ) {
+        self.modelVersion = modelVersion
+        self.values = values
+    }
+}
+
+extension PolicyMemory: @unsafe WireMessage {
+    static var canNestWithoutBound: Bool { false }
+    static var holdsSingleMessages: Bool { false }
+    static func initialise(_ wire: UnsafeMutablePointer<Vomma__V1__PolicyMemory>) {
+        unsafe vomma__v1__policy_memory__init(wire)
+    }
+    public init(serializedBytes bytes: RawSpan) throws(MessageError) {
+        self = try unsafe Wire.decode(bytes)
+    }
+    public func serializedBytes() throws(MessageError) -> [UInt8] {
+        try unsafe Wire.encode(self)
+    }
+    init(wire: UnsafePointer<Vomma__V1__PolicyMemory>) throws(MessageError) {
+        self.modelVersion = unsafe wire.pointee.model_version_1
+        self.values = unsafe Wire.numbers(wire.pointee.n_values_2, wire.pointee.values_2)
+        self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
+    }
+    func write(_ wire: UnsafeMutablePointer<Vomma__V1__PolicyMemory>, _ arena: inout Arena) {
+        unsafe wire.pointee.model_version_1 = self.modelVersion
+        unsafe wire.pointee.n_values_2 = self.values.count
+        unsafe wire.pointee.values_2 = arena.numbers(self.values)
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -325,6 +398,8 @@ extension FileDescriptors {
             vomma.v1.RegimePosterior
             vomma.v1.PolicyCheckpoint
             vomma.v1.PolicyCheckpoint.PreviousExposureEntry
+            vomma.v1.PolicyCheckpoint.MemoryEntry
+            vomma.v1.PolicyMemory
             vomma.v1.ExecutionCheckpoint
             vomma.v1.ExecutionCheckpoint.OrderEventsEntry
             vomma.v1.ExecutionCheckpoint.FillsEntry
@@ -337,12 +412,15 @@ extension FileDescriptors {
             Cg5zY2hlbWFfdmVyc2lvbhgHIAEoCRpMCg9Qb3N0ZXJpb3JzRW50cnkSCwoDa2V5GAEgASgJEigKBXZhbHVlGAIgASgLMhku
             dm9tbWEudjEuUmVnaW1lUG9zdGVyaW9yOgI4ARpHCglGaXRzRW50cnkSCwoDa2V5GAEgASgJEikKBXZhbHVlGAIgASgLMhou
             dm9tbWEudjEuSGVzdG9uUGFyYW1ldGVyczoCOAEiKAoPUmVnaW1lUG9zdGVyaW9yEhUKDXByb2JhYmlsaXRpZXMYASADKAEi
-            mAEKEFBvbGljeUNoZWNrcG9pbnQSSwoRcHJldmlvdXNfZXhwb3N1cmUYASADKAsyMC52b21tYS52MS5Qb2xpY3lDaGVja3Bv
-            aW50LlByZXZpb3VzRXhwb3N1cmVFbnRyeRo3ChVQcmV2aW91c0V4cG9zdXJlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVl
-            GAIgASgBOgI4ASKHAgoTRXhlY3V0aW9uQ2hlY2twb2ludBIPCgdzZXNzaW9uGAEgASgMEkQKDG9yZGVyX2V2ZW50cxgCIAMo
-            CzIuLnZvbW1hLnYxLkV4ZWN1dGlvbkNoZWNrcG9pbnQuT3JkZXJFdmVudHNFbnRyeRI3CgVmaWxscxgDIAMoCzIoLnZvbW1h
-            LnYxLkV4ZWN1dGlvbkNoZWNrcG9pbnQuRmlsbHNFbnRyeRoyChBPcmRlckV2ZW50c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2
-            YWx1ZRgCIAEoDToCOAEaLAoKRmlsbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBYgZwcm90bzM=
+            lwIKEFBvbGljeUNoZWNrcG9pbnQSSwoRcHJldmlvdXNfZXhwb3N1cmUYASADKAsyMC52b21tYS52MS5Qb2xpY3lDaGVja3Bv
+            aW50LlByZXZpb3VzRXhwb3N1cmVFbnRyeRI2CgZtZW1vcnkYAiADKAsyJi52b21tYS52MS5Qb2xpY3lDaGVja3BvaW50Lk1l
+            bW9yeUVudHJ5GjcKFVByZXZpb3VzRXhwb3N1cmVFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBGkUKC01l
+            bW9yeUVudHJ5EgsKA2tleRgBIAEoCRIlCgV2YWx1ZRgCIAEoCzIWLnZvbW1hLnYxLlBvbGljeU1lbW9yeToCOAEiNQoMUG9s
+            aWN5TWVtb3J5EhUKDW1vZGVsX3ZlcnNpb24YASABKAMSDgoGdmFsdWVzGAIgAygCIocCChNFeGVjdXRpb25DaGVja3BvaW50
+            Eg8KB3Nlc3Npb24YASABKAwSRAoMb3JkZXJfZXZlbnRzGAIgAygLMi4udm9tbWEudjEuRXhlY3V0aW9uQ2hlY2twb2ludC5P
+            cmRlckV2ZW50c0VudHJ5EjcKBWZpbGxzGAMgAygLMigudm9tbWEudjEuRXhlY3V0aW9uQ2hlY2twb2ludC5GaWxsc0VudHJ5
+            GjIKEE9yZGVyRXZlbnRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ARosCgpGaWxsc0VudHJ5EgsKA2tl
+            eRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAFiBnByb3RvMw==
             """
     )
 }

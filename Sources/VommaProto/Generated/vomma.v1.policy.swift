@@ -103,6 +103,8 @@ public struct DecideRequest: ProtoMessage {
     public var state: State?
     /// The exposure held so far, −1 … 1; an input of the policy.
     public var previousExposure: Double = 0
+    /// Of a policy with memory: what the answer before held; empty at the beginning.
+    public var memory: [Float] = []
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -111,10 +113,12 @@ public struct DecideRequest: ProtoMessage {
     /// The fields given; the others have their defaults.
     public init(
         state: State? = nil,
-        previousExposure: Double = 0
+        previousExposure: Double = 0,
+        memory: [Float] = []
     ) {
         self.state = state
         self.previousExposure = previousExposure
+        self.memory = memory
     }
 }
 
@@ -133,11 +137,14 @@ extension DecideRequest: @unsafe WireMessage {
     init(wire: UnsafePointer<Vomma__V1__DecideRequest>) throws(MessageError) {
         self.state = try unsafe Wire.optional(wire.pointee.state_1)
         self.previousExposure = unsafe Double(bitPattern: wire.pointee.previous_exposure_2)
+        self.memory = unsafe Wire.numbers(wire.pointee.n_memory_3, wire.pointee.memory_3)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__DecideRequest>, _ arena: inout Arena) {
         if let value = self.state { unsafe wire.pointee.state_1 = arena.message(value) }
         unsafe wire.pointee.previous_exposure_2 = self.previousExposure.bitPattern
+        unsafe wire.pointee.n_memory_3 = self.memory.count
+        unsafe wire.pointee.memory_3 = arena.numbers(self.memory)
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -175,6 +182,8 @@ public struct Decision: ProtoMessage {
     public var stateSentAtMicroseconds: Int64 = 0
     /// Field `sent_at_microseconds`.
     public var sentAtMicroseconds: Int64 = 0
+    /// Only in Decide's answer, of a policy with memory: for the next request.
+    public var memory: [Float] = []
     /// Fields that this version doesn't know; they survive a round trip.
     public var unknownFields = UnknownFields()
 
@@ -196,7 +205,8 @@ public struct Decision: ProtoMessage {
         close: Double = 0,
         publishedAtMicroseconds: Int64 = 0,
         stateSentAtMicroseconds: Int64 = 0,
-        sentAtMicroseconds: Int64 = 0
+        sentAtMicroseconds: Int64 = 0,
+        memory: [Float] = []
     ) {
         self.stream = stream
         self.symbol = symbol
@@ -213,6 +223,7 @@ public struct Decision: ProtoMessage {
         self.publishedAtMicroseconds = publishedAtMicroseconds
         self.stateSentAtMicroseconds = stateSentAtMicroseconds
         self.sentAtMicroseconds = sentAtMicroseconds
+        self.memory = memory
     }
 }
 
@@ -250,6 +261,7 @@ extension Decision: @unsafe WireMessage {
         self.publishedAtMicroseconds = unsafe wire.pointee.published_at_microseconds_13
         self.stateSentAtMicroseconds = unsafe wire.pointee.state_sent_at_microseconds_14
         self.sentAtMicroseconds = unsafe wire.pointee.sent_at_microseconds_15
+        self.memory = unsafe Wire.numbers(wire.pointee.n_memory_16, wire.pointee.memory_16)
         self.unknownFields = try unsafe Wire.unknown(wire.pointee.base, Self.protoName)
     }
     func write(_ wire: UnsafeMutablePointer<Vomma__V1__Decision>, _ arena: inout Arena) {
@@ -278,6 +290,8 @@ extension Decision: @unsafe WireMessage {
         unsafe wire.pointee.published_at_microseconds_13 = self.publishedAtMicroseconds
         unsafe wire.pointee.state_sent_at_microseconds_14 = self.stateSentAtMicroseconds
         unsafe wire.pointee.sent_at_microseconds_15 = self.sentAtMicroseconds
+        unsafe wire.pointee.n_memory_16 = self.memory.count
+        unsafe wire.pointee.memory_16 = arena.numbers(self.memory)
         unsafe arena.unknown(self.unknownFields, &wire.pointee.base)
     }
 }
@@ -504,22 +518,22 @@ extension FileDescriptors {
             vomma.v1.PolicyService.DescribePolicy
             """,
         base64: """
-            ChV2b21tYS92MS9wb2xpY3kucHJvdG8SCHZvbW1hLnYxGhZ2b21tYS92MS9mZWF0dXJlLnByb3RvIkoKDURlY2lkZVJlcXVl
-            c3QSHgoFc3RhdGUYASABKAsyDy52b21tYS52MS5TdGF0ZRIZChFwcmV2aW91c19leHBvc3VyZRgCIAEoASKfAwoIRGVjaXNp
-            b24SDgoGc3RyZWFtGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIdChViYXJfdGltZV9taWNyb3NlY29uZHMYAyABKAMSEAoIc2Vx
-            dWVuY2UYBCABKAQSEgoKbW9kZWxfbmFtZRgFIAEoCRIVCg1tb2RlbF92ZXJzaW9uGAYgASgDEhkKD3RhcmdldF9leHBvc3Vy
-            ZRgHIAEoAUgAEg8KBXZhbHVlGAggASgBSAESFAoKY29uZmlkZW5jZRgJIAEoAUgCEiEKB3JlYXNvbnMYCiADKAsyEC52b21t
-            YS52MS5SZWFzb24SEQoJYWJzdGFpbmVkGAsgASgJEg0KBWNsb3NlGAwgASgBEiEKGXB1Ymxpc2hlZF9hdF9taWNyb3NlY29u
-            ZHMYDSABKAMSIgoac3RhdGVfc2VudF9hdF9taWNyb3NlY29uZHMYDiABKAMSHAoUc2VudF9hdF9taWNyb3NlY29uZHMYDyAB
-            KANCEgoQX3RhcmdldF9leHBvc3VyZUIICgZfdmFsdWVCDQoLX2NvbmZpZGVuY2UiLwoGUmVhc29uEg8KB2ZlYXR1cmUYASAB
-            KAkSFAoMY29udHJpYnV0aW9uGAIgASgBIj8KFlN0cmVhbURlY2lzaW9uc1JlcXVlc3QSDgoGc3RyZWFtGAEgASgJEhUKDWZy
-            b21fc2VxdWVuY2UYAiABKAQiFwoVRGVzY3JpYmVQb2xpY3lSZXF1ZXN0IroBChZEZXNjcmliZVBvbGljeVJlc3BvbnNlEhIK
-            Cm1vZGVsX25hbWUYASABKAkSFQoNbW9kZWxfdmVyc2lvbhgCIAEoAxIUCgxhcmNoaXRlY3R1cmUYAyABKAkSFgoOc2NoZW1h
-            X3ZlcnNpb24YBCABKAkSFQoNbm9ybWFsaXNlcl9pZBgFIAEoCRIOCgZ3aW5kb3cYBiABKAUSEAoIZmVhdHVyZXMYByABKAUS
-            DgoGc2hhMjU2GAggASgJMuYBCg1Qb2xpY3lTZXJ2aWNlEjUKBkRlY2lkZRIXLnZvbW1hLnYxLkRlY2lkZVJlcXVlc3QaEi52
-            b21tYS52MS5EZWNpc2lvbhJJCg9TdHJlYW1EZWNpc2lvbnMSIC52b21tYS52MS5TdHJlYW1EZWNpc2lvbnNSZXF1ZXN0GhIu
-            dm9tbWEudjEuRGVjaXNpb24wARJTCg5EZXNjcmliZVBvbGljeRIfLnZvbW1hLnYxLkRlc2NyaWJlUG9saWN5UmVxdWVzdBog
-            LnZvbW1hLnYxLkRlc2NyaWJlUG9saWN5UmVzcG9uc2ViBnByb3RvMw==
+            ChV2b21tYS92MS9wb2xpY3kucHJvdG8SCHZvbW1hLnYxGhZ2b21tYS92MS9mZWF0dXJlLnByb3RvIloKDURlY2lkZVJlcXVl
+            c3QSHgoFc3RhdGUYASABKAsyDy52b21tYS52MS5TdGF0ZRIZChFwcmV2aW91c19leHBvc3VyZRgCIAEoARIOCgZtZW1vcnkY
+            AyADKAIirwMKCERlY2lzaW9uEg4KBnN0cmVhbRgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHQoVYmFyX3RpbWVfbWljcm9zZWNv
+            bmRzGAMgASgDEhAKCHNlcXVlbmNlGAQgASgEEhIKCm1vZGVsX25hbWUYBSABKAkSFQoNbW9kZWxfdmVyc2lvbhgGIAEoAxIZ
+            Cg90YXJnZXRfZXhwb3N1cmUYByABKAFIABIPCgV2YWx1ZRgIIAEoAUgBEhQKCmNvbmZpZGVuY2UYCSABKAFIAhIhCgdyZWFz
+            b25zGAogAygLMhAudm9tbWEudjEuUmVhc29uEhEKCWFic3RhaW5lZBgLIAEoCRINCgVjbG9zZRgMIAEoARIhChlwdWJsaXNo
+            ZWRfYXRfbWljcm9zZWNvbmRzGA0gASgDEiIKGnN0YXRlX3NlbnRfYXRfbWljcm9zZWNvbmRzGA4gASgDEhwKFHNlbnRfYXRf
+            bWljcm9zZWNvbmRzGA8gASgDEg4KBm1lbW9yeRgQIAMoAkISChBfdGFyZ2V0X2V4cG9zdXJlQggKBl92YWx1ZUINCgtfY29u
+            ZmlkZW5jZSIvCgZSZWFzb24SDwoHZmVhdHVyZRgBIAEoCRIUCgxjb250cmlidXRpb24YAiABKAEiPwoWU3RyZWFtRGVjaXNp
+            b25zUmVxdWVzdBIOCgZzdHJlYW0YASABKAkSFQoNZnJvbV9zZXF1ZW5jZRgCIAEoBCIXChVEZXNjcmliZVBvbGljeVJlcXVl
+            c3QiugEKFkRlc2NyaWJlUG9saWN5UmVzcG9uc2USEgoKbW9kZWxfbmFtZRgBIAEoCRIVCg1tb2RlbF92ZXJzaW9uGAIgASgD
+            EhQKDGFyY2hpdGVjdHVyZRgDIAEoCRIWCg5zY2hlbWFfdmVyc2lvbhgEIAEoCRIVCg1ub3JtYWxpc2VyX2lkGAUgASgJEg4K
+            BndpbmRvdxgGIAEoBRIQCghmZWF0dXJlcxgHIAEoBRIOCgZzaGEyNTYYCCABKAky5gEKDVBvbGljeVNlcnZpY2USNQoGRGVj
+            aWRlEhcudm9tbWEudjEuRGVjaWRlUmVxdWVzdBoSLnZvbW1hLnYxLkRlY2lzaW9uEkkKD1N0cmVhbURlY2lzaW9ucxIgLnZv
+            bW1hLnYxLlN0cmVhbURlY2lzaW9uc1JlcXVlc3QaEi52b21tYS52MS5EZWNpc2lvbjABElMKDkRlc2NyaWJlUG9saWN5Eh8u
+            dm9tbWEudjEuRGVzY3JpYmVQb2xpY3lSZXF1ZXN0GiAudm9tbWEudjEuRGVzY3JpYmVQb2xpY3lSZXNwb25zZWIGcHJvdG8z
             """
     )
 }

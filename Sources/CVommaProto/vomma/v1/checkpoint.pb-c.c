@@ -37,10 +37,22 @@ void   vomma__v1__policy_checkpoint__previous_exposure_entry__init
   static const Vomma__V1__PolicyCheckpoint__PreviousExposureEntry init_value = VOMMA__V1__POLICY_CHECKPOINT__PREVIOUS_EXPOSURE_ENTRY__INIT;
   *message = init_value;
 }
+void   vomma__v1__policy_checkpoint__memory_entry__init
+                     (Vomma__V1__PolicyCheckpoint__MemoryEntry         *message)
+{
+  static const Vomma__V1__PolicyCheckpoint__MemoryEntry init_value = VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY__INIT;
+  *message = init_value;
+}
 void   vomma__v1__policy_checkpoint__init
                      (Vomma__V1__PolicyCheckpoint         *message)
 {
   static const Vomma__V1__PolicyCheckpoint init_value = VOMMA__V1__POLICY_CHECKPOINT__INIT;
+  *message = init_value;
+}
+void   vomma__v1__policy_memory__init
+                     (Vomma__V1__PolicyMemory         *message)
+{
+  static const Vomma__V1__PolicyMemory init_value = VOMMA__V1__POLICY_MEMORY__INIT;
   *message = init_value;
 }
 void   vomma__v1__execution_checkpoint__order_events_entry__init
@@ -368,7 +380,58 @@ const ProtobufCMessageDescriptor vomma__v1__policy_checkpoint__previous_exposure
   (ProtobufCMessageInit) vomma__v1__policy_checkpoint__previous_exposure_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__policy_checkpoint__field_descriptors[1] =
+static const ProtobufCFieldDescriptor vomma__v1__policy_checkpoint__memory_entry__field_descriptors[2] =
+{
+  {
+    "key_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Vomma__V1__PolicyCheckpoint__MemoryEntry, _key_case),
+    offsetof(Vomma__V1__PolicyCheckpoint__MemoryEntry, key_1),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__V1__PolicyCheckpoint__MemoryEntry, _value_case),
+    offsetof(Vomma__V1__PolicyCheckpoint__MemoryEntry, value_2),
+    &vomma__v1__policy_memory__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__policy_checkpoint__memory_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key_1 */
+  1,   /* field[1] = value_2 */
+};
+static const ProtobufCIntRange vomma__v1__policy_checkpoint__memory_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__v1__policy_checkpoint__memory_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.PolicyCheckpoint.MemoryEntry",
+  "MemoryEntry",
+  "Vomma__V1__PolicyCheckpoint__MemoryEntry",
+  "vomma.v1",
+  sizeof(Vomma__V1__PolicyCheckpoint__MemoryEntry),
+  2,
+  vomma__v1__policy_checkpoint__memory_entry__field_descriptors,
+  vomma__v1__policy_checkpoint__memory_entry__field_indices_by_name,
+  1,  vomma__v1__policy_checkpoint__memory_entry__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__policy_checkpoint__memory_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__policy_checkpoint__field_descriptors[2] =
 {
   {
     "previous_exposure_1",
@@ -382,14 +445,27 @@ static const ProtobufCFieldDescriptor vomma__v1__policy_checkpoint__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "memory_2",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vomma__V1__PolicyCheckpoint, n_memory_2),
+    offsetof(Vomma__V1__PolicyCheckpoint, memory_2),
+    &vomma__v1__policy_checkpoint__memory_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__policy_checkpoint__field_indices_by_name[] = {
+  1,   /* field[1] = memory_2 */
   0,   /* field[0] = previous_exposure_1 */
 };
 static const ProtobufCIntRange vomma__v1__policy_checkpoint__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor vomma__v1__policy_checkpoint__descriptor =
 {
@@ -399,11 +475,62 @@ const ProtobufCMessageDescriptor vomma__v1__policy_checkpoint__descriptor =
   "Vomma__V1__PolicyCheckpoint",
   "vomma.v1",
   sizeof(Vomma__V1__PolicyCheckpoint),
-  1,
+  2,
   vomma__v1__policy_checkpoint__field_descriptors,
   vomma__v1__policy_checkpoint__field_indices_by_name,
   1,  vomma__v1__policy_checkpoint__number_ranges,
   (ProtobufCMessageInit) vomma__v1__policy_checkpoint__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vomma__v1__policy_memory__field_descriptors[2] =
+{
+  {
+    "model_version_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Vomma__V1__PolicyMemory, model_version_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "values_2",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED32,
+    offsetof(Vomma__V1__PolicyMemory, n_values_2),
+    offsetof(Vomma__V1__PolicyMemory, values_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vomma__v1__policy_memory__field_indices_by_name[] = {
+  0,   /* field[0] = model_version_1 */
+  1,   /* field[1] = values_2 */
+};
+static const ProtobufCIntRange vomma__v1__policy_memory__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vomma__v1__policy_memory__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vomma.v1.PolicyMemory",
+  "PolicyMemory",
+  "Vomma__V1__PolicyMemory",
+  "vomma.v1",
+  sizeof(Vomma__V1__PolicyMemory),
+  2,
+  vomma__v1__policy_memory__field_descriptors,
+  vomma__v1__policy_memory__field_indices_by_name,
+  1,  vomma__v1__policy_memory__number_ranges,
+  (ProtobufCMessageInit) vomma__v1__policy_memory__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor vomma__v1__execution_checkpoint__order_events_entry__field_descriptors[2] =

@@ -43,7 +43,7 @@ void   vomma__v1__describe_policy_response__init
   static const Vomma__V1__DescribePolicyResponse init_value = VOMMA__V1__DESCRIBE_POLICY_RESPONSE__INIT;
   *message = init_value;
 }
-static const ProtobufCFieldDescriptor vomma__v1__decide_request__field_descriptors[2] =
+static const ProtobufCFieldDescriptor vomma__v1__decide_request__field_descriptors[3] =
 {
   {
     "state_1",
@@ -69,15 +69,28 @@ static const ProtobufCFieldDescriptor vomma__v1__decide_request__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "memory_3",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED32,
+    offsetof(Vomma__V1__DecideRequest, n_memory_3),
+    offsetof(Vomma__V1__DecideRequest, memory_3),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__decide_request__field_indices_by_name[] = {
+  2,   /* field[2] = memory_3 */
   1,   /* field[1] = previous_exposure_2 */
   0,   /* field[0] = state_1 */
 };
 static const ProtobufCIntRange vomma__v1__decide_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor vomma__v1__decide_request__descriptor =
 {
@@ -87,14 +100,14 @@ const ProtobufCMessageDescriptor vomma__v1__decide_request__descriptor =
   "Vomma__V1__DecideRequest",
   "vomma.v1",
   sizeof(Vomma__V1__DecideRequest),
-  2,
+  3,
   vomma__v1__decide_request__field_descriptors,
   vomma__v1__decide_request__field_indices_by_name,
   1,  vomma__v1__decide_request__number_ranges,
   (ProtobufCMessageInit) vomma__v1__decide_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vomma__v1__decision__field_descriptors[15] =
+static const ProtobufCFieldDescriptor vomma__v1__decision__field_descriptors[16] =
 {
   {
     "stream_1",
@@ -276,12 +289,25 @@ static const ProtobufCFieldDescriptor vomma__v1__decision__field_descriptors[15]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "memory_16",
+    16,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_FIXED32,
+    offsetof(Vomma__V1__Decision, n_memory_16),
+    offsetof(Vomma__V1__Decision, memory_16),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vomma__v1__decision__field_indices_by_name[] = {
   10,   /* field[10] = abstained_11 */
   2,   /* field[2] = bar_time_microseconds_3 */
   11,   /* field[11] = close_12 */
   8,   /* field[8] = confidence_9 */
+  15,   /* field[15] = memory_16 */
   4,   /* field[4] = model_name_5 */
   5,   /* field[5] = model_version_6 */
   12,   /* field[12] = published_at_microseconds_13 */
@@ -297,7 +323,7 @@ static const unsigned vomma__v1__decision__field_indices_by_name[] = {
 static const ProtobufCIntRange vomma__v1__decision__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 15 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor vomma__v1__decision__descriptor =
 {
@@ -307,7 +333,7 @@ const ProtobufCMessageDescriptor vomma__v1__decision__descriptor =
   "Vomma__V1__Decision",
   "vomma.v1",
   sizeof(Vomma__V1__Decision),
-  15,
+  16,
   vomma__v1__decision__field_descriptors,
   vomma__v1__decision__field_indices_by_name,
   1,  vomma__v1__decision__number_ranges,

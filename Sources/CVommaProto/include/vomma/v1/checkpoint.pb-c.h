@@ -22,6 +22,8 @@ typedef struct Vomma__V1__FeatureCheckpoint__FitsEntry Vomma__V1__FeatureCheckpo
 typedef struct Vomma__V1__RegimePosterior Vomma__V1__RegimePosterior;
 typedef struct Vomma__V1__PolicyCheckpoint Vomma__V1__PolicyCheckpoint;
 typedef struct Vomma__V1__PolicyCheckpoint__PreviousExposureEntry Vomma__V1__PolicyCheckpoint__PreviousExposureEntry;
+typedef struct Vomma__V1__PolicyCheckpoint__MemoryEntry Vomma__V1__PolicyCheckpoint__MemoryEntry;
+typedef struct Vomma__V1__PolicyMemory Vomma__V1__PolicyMemory;
 typedef struct Vomma__V1__ExecutionCheckpoint Vomma__V1__ExecutionCheckpoint;
 typedef struct Vomma__V1__ExecutionCheckpoint__OrderEventsEntry Vomma__V1__ExecutionCheckpoint__OrderEventsEntry;
 typedef struct Vomma__V1__ExecutionCheckpoint__FillsEntry Vomma__V1__ExecutionCheckpoint__FillsEntry;
@@ -148,15 +150,58 @@ struct  Vomma__V1__PolicyCheckpoint__PreviousExposureEntry
     , VOMMA__V1__POLICY_CHECKPOINT__PREVIOUS_EXPOSURE_ENTRY___KEY__NOT_SET, {0}, VOMMA__V1__POLICY_CHECKPOINT__PREVIOUS_EXPOSURE_ENTRY___VALUE__NOT_SET, {0} }
 
 
+typedef enum {
+  VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY___KEY__NOT_SET = 0,
+  VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY___KEY_KEY_1 = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY___KEY__CASE)
+} Vomma__V1__PolicyCheckpoint__MemoryEntry__KeyCase;
+
+typedef enum {
+  VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY___VALUE__NOT_SET = 0,
+  VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY___VALUE_VALUE_2 = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY___VALUE__CASE)
+} Vomma__V1__PolicyCheckpoint__MemoryEntry__ValueCase;
+
+struct  Vomma__V1__PolicyCheckpoint__MemoryEntry
+{
+  ProtobufCMessage base;
+  Vomma__V1__PolicyCheckpoint__MemoryEntry__KeyCase _key_case;
+  union {
+    ProtobufCBinaryData key_1;
+  };
+  Vomma__V1__PolicyCheckpoint__MemoryEntry__ValueCase _value_case;
+  union {
+    Vomma__V1__PolicyMemory *value_2;
+  };
+};
+#define VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__policy_checkpoint__memory_entry__descriptor) \
+    , VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY___KEY__NOT_SET, {0}, VOMMA__V1__POLICY_CHECKPOINT__MEMORY_ENTRY___VALUE__NOT_SET, {0} }
+
+
 struct  Vomma__V1__PolicyCheckpoint
 {
   ProtobufCMessage base;
   size_t n_previous_exposure_1;
   Vomma__V1__PolicyCheckpoint__PreviousExposureEntry **previous_exposure_1;
+  size_t n_memory_2;
+  Vomma__V1__PolicyCheckpoint__MemoryEntry **memory_2;
 };
 #define VOMMA__V1__POLICY_CHECKPOINT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__policy_checkpoint__descriptor) \
-    , 0,NULL }
+    , 0,NULL, 0,NULL }
+
+
+struct  Vomma__V1__PolicyMemory
+{
+  ProtobufCMessage base;
+  int64_t model_version_1;
+  size_t n_values_2;
+  uint32_t *values_2;
+};
+#define VOMMA__V1__POLICY_MEMORY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__policy_memory__descriptor) \
+    , 0, 0,NULL }
 
 
 typedef enum {
@@ -246,9 +291,15 @@ void   vomma__v1__regime_posterior__init
 /* Vomma__V1__PolicyCheckpoint__PreviousExposureEntry methods */
 void   vomma__v1__policy_checkpoint__previous_exposure_entry__init
                      (Vomma__V1__PolicyCheckpoint__PreviousExposureEntry         *message);
+/* Vomma__V1__PolicyCheckpoint__MemoryEntry methods */
+void   vomma__v1__policy_checkpoint__memory_entry__init
+                     (Vomma__V1__PolicyCheckpoint__MemoryEntry         *message);
 /* Vomma__V1__PolicyCheckpoint methods */
 void   vomma__v1__policy_checkpoint__init
                      (Vomma__V1__PolicyCheckpoint         *message);
+/* Vomma__V1__PolicyMemory methods */
+void   vomma__v1__policy_memory__init
+                     (Vomma__V1__PolicyMemory         *message);
 /* Vomma__V1__ExecutionCheckpoint__OrderEventsEntry methods */
 void   vomma__v1__execution_checkpoint__order_events_entry__init
                      (Vomma__V1__ExecutionCheckpoint__OrderEventsEntry         *message);
@@ -275,8 +326,14 @@ typedef void (*Vomma__V1__RegimePosterior_Closure)
 typedef void (*Vomma__V1__PolicyCheckpoint__PreviousExposureEntry_Closure)
                  (const Vomma__V1__PolicyCheckpoint__PreviousExposureEntry *message,
                   void *closure_data);
+typedef void (*Vomma__V1__PolicyCheckpoint__MemoryEntry_Closure)
+                 (const Vomma__V1__PolicyCheckpoint__MemoryEntry *message,
+                  void *closure_data);
 typedef void (*Vomma__V1__PolicyCheckpoint_Closure)
                  (const Vomma__V1__PolicyCheckpoint *message,
+                  void *closure_data);
+typedef void (*Vomma__V1__PolicyMemory_Closure)
+                 (const Vomma__V1__PolicyMemory *message,
                   void *closure_data);
 typedef void (*Vomma__V1__ExecutionCheckpoint__OrderEventsEntry_Closure)
                  (const Vomma__V1__ExecutionCheckpoint__OrderEventsEntry *message,
@@ -299,6 +356,8 @@ extern const ProtobufCMessageDescriptor vomma__v1__feature_checkpoint__fits_entr
 extern const ProtobufCMessageDescriptor vomma__v1__regime_posterior__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__policy_checkpoint__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__policy_checkpoint__previous_exposure_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__policy_checkpoint__memory_entry__descriptor;
+extern const ProtobufCMessageDescriptor vomma__v1__policy_memory__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__execution_checkpoint__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__execution_checkpoint__order_events_entry__descriptor;
 extern const ProtobufCMessageDescriptor vomma__v1__execution_checkpoint__fills_entry__descriptor;

@@ -34,10 +34,12 @@ struct  Vomma__V1__DecideRequest
   ProtobufCMessage base;
   Vomma__V1__State *state_1;
   uint64_t previous_exposure_2;
+  size_t n_memory_3;
+  uint32_t *memory_3;
 };
 #define VOMMA__V1__DECIDE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__decide_request__descriptor) \
-    , NULL, 0 }
+    , NULL, 0, 0,NULL }
 
 
 typedef enum {
@@ -74,6 +76,8 @@ struct  Vomma__V1__Decision
   int64_t published_at_microseconds_13;
   int64_t state_sent_at_microseconds_14;
   int64_t sent_at_microseconds_15;
+  size_t n_memory_16;
+  uint32_t *memory_16;
   Vomma__V1__Decision__TargetExposureCase _target_exposure_case;
   union {
     uint64_t target_exposure_7;
@@ -89,7 +93,7 @@ struct  Vomma__V1__Decision
 };
 #define VOMMA__V1__DECISION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vomma__v1__decision__descriptor) \
-    , {0,NULL}, {0,NULL}, 0, 0, {0,NULL}, 0, 0,NULL, {0,NULL}, 0, 0, 0, 0, VOMMA__V1__DECISION___TARGET_EXPOSURE__NOT_SET, {0}, VOMMA__V1__DECISION___VALUE__NOT_SET, {0}, VOMMA__V1__DECISION___CONFIDENCE__NOT_SET, {0} }
+    , {0,NULL}, {0,NULL}, 0, 0, {0,NULL}, 0, 0,NULL, {0,NULL}, 0, 0, 0, 0, 0,NULL, VOMMA__V1__DECISION___TARGET_EXPOSURE__NOT_SET, {0}, VOMMA__V1__DECISION___VALUE__NOT_SET, {0}, VOMMA__V1__DECISION___CONFIDENCE__NOT_SET, {0} }
 
 
 struct  Vomma__V1__Reason
