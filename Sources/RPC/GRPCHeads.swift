@@ -20,7 +20,7 @@ struct RequestHead: ~Copyable {
         var isGRPC = false
         var unknownEncoding: ArraySlice<UInt8>?
         var hasBadTimeout = false
-        var custom = ReceivedFields()
+        var customByteCount = 0
         let bytes = headers.bytes.span
         for index in range {
             let field = headers.fields[index]
@@ -42,11 +42,13 @@ struct RequestHead: ~Copyable {
                     unknownEncoding = headers.value(index)
                 }
             case .acceptEncoding: acceptedEncodings = index
-            case .custom: custom.append(bytes, field)
+            case .custom: customByteCount += ReceivedFields.byteCount(field)
             case .scheme, .authority, .host, .te, .contentLength, .connection, .other: break
             }
         }
-        if !custom.isEmpty { metadata = Metadata(received: custom) }
+        if customByteCount > 0 {
+            metadata = Metadata(received: ReceivedFields(headers, range, byteCount: customByteCount))
+        }
         if !isPost {
             refusal = (405, RPCStatus(.internal, "gRPC is POST only"))
             isForPeople = !isHead
@@ -201,12 +203,14 @@ struct CallEncoding {
 /// The header blocks that we send.
 enum GRPCHeaders {
     private static let knownEncodings = "identity,gzip"
-    static let plainResponse = HeaderFields([":status": "200", "content-type": "application/grpc"]).keptForever
-    static let okTrailers = HeaderFields(["grpc-status": "0"]).keptForever
+    private static let plain = HeaderFields([":status": "200", "content-type": "application/grpc"])
+    /// The head of a response without metadata.
+    static let plainResponse = KeptHeaders(plain)
+    /// The end of a call that ended well, without metadata.
+    static let okTrailers = KeptHeaders(HeaderFields(["grpc-status": "0"]))
 
     static func response(_ metadata: Metadata?, _ encoding: CallEncoding = CallEncoding()) -> HeaderFields {
-        if metadata == nil, encoding.isIdentity { return plainResponse }
-        var headers = plainResponse
+        var headers = plain
         if encoding.compressesFrom < .max { headers.append("grpc-encoding", "gzip".utf8) }
         if !encoding.isIdentity { headers.append("grpc-accept-encoding", knownEncodings.utf8) }
         if let metadata { headers.append(metadata) }
@@ -214,7 +218,6 @@ enum GRPCHeaders {
     }
 
     static func trailers(_ status: RPCStatus, _ metadata: Metadata?) -> HeaderFields {
-        if metadata == nil, status.isPlainOK { return okTrailers }
         var headers = HeaderFields()
         appendStatus(status, metadata ?? Metadata(), to: &headers)
         return headers

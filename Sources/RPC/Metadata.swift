@@ -124,9 +124,8 @@ extension Metadata {
 
     /// Takes one received header. A `-bin` value may be a comma-separated list; what is not base64 is left out.
     mutating func appendReceived(_ headers: HeaderFields, _ index: Int) {
-        var fields = ReceivedFields()
-        fields.append(headers.bytes.span, headers.fields[index])
-        entries += fields.entries
+        let byteCount = ReceivedFields.byteCount(headers.fields[index])
+        entries += ReceivedFields(headers, index..<index + 1, byteCount: byteCount).entries
     }
 
     /// Lends the bytes of the first text value of a key, without making a string of them where they came in a request.
@@ -144,18 +143,28 @@ extension Metadata {
 /// A request's custom headers in their wire form, one behind the other in one buffer: two sizes, the name, the value.
 struct ReceivedFields: Sendable {
     private static let sizeCount = 8
-    private var bytes: [UInt8] = []
+    private let bytes: [UInt8]
 
     var isEmpty: Bool { bytes.isEmpty }
 
-    /// Adds a field of a header block, whose bytes are given.
-    mutating func append(_ block: Span<UInt8>, _ field: HeaderFields.Field) {
-        // Room for the rest of an ordinary request's.
-        if bytes.isEmpty { bytes.reserveCapacity(max(192, field.end - field.start + Self.sizeCount)) }
-        let sizes = UInt64(field.middle - field.start) << 32 | UInt64(field.end - field.middle)
-        unsafe withUnsafeBytes(of: sizes) { unsafe bytes.append(contentsOf: $0) }
-        unsafe block.withUnsafeBufferPointer {
-            unsafe bytes.append(contentsOf: UnsafeBufferPointer(rebasing: $0[field.start..<field.end]))
+    /// What a field takes here.
+    static func byteCount(_ field: HeaderFields.Field) -> Int { sizeCount + field.end - field.start }
+
+    /// Takes the custom ones of some headers, which together need so many bytes.
+    init(_ headers: HeaderFields, _ range: Range<Int>, byteCount: Int) {
+        bytes = unsafe [UInt8](unsafeUninitializedCapacity: byteCount) { target, count in
+            unsafe headers.bytes.withUnsafeBytes { source in
+                for index in range where headers.fields[index].kind == .custom {
+                    let field = headers.fields[index]
+                    let sizes = UInt64(field.middle - field.start) << 32 | UInt64(field.end - field.middle)
+                    let end = count + Self.byteCount(field)
+                    let room = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(target)[count..<end])
+                    unsafe room.storeBytes(of: sizes, as: UInt64.self)
+                    unsafe UnsafeMutableRawBufferPointer(rebasing: room[Self.sizeCount...])
+                        .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[field.start..<field.end]))
+                    count = end
+                }
+            }
         }
     }
 

@@ -79,7 +79,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     /// The head was accepted: watches the deadline, and starts a handler that reads a stream.
     func accept() {
-        if let deadline = context.deadline { connection?.setAlarm(deadline) }
+        if let deadline = context.callDeadline { connection?.setAlarm(deadline) }
         if method.kind.requestIsStream { startHandler() }
     }
 
@@ -160,16 +160,16 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     }
 
     /// The stream is closed: by a reset, by its regular end, or with the connection.
-    func streamClosed(_ status: RPCStatus) {
-        end(status)
+    func streamClosed(_ status: @autoclosure () -> RPCStatus) {
+        if phase != .finished { end(status()) }
         _ = connection?.hold(-heldByteCount)
         heldByteCount = 0
         connection = nil
     }
 
     /// Ends the call if its deadline has passed; returns that of a call that goes on.
-    func checkDeadline(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
-        guard phase != .finished, let deadline = context.deadline else { return nil }
+    func checkDeadline(now: CallDeadline) -> CallDeadline? {
+        guard phase != .finished, let deadline = context.callDeadline else { return nil }
         guard deadline <= now else { return deadline }
         end(RPCStatus(.deadlineExceeded, "the deadline passed"))
         return nil
@@ -196,31 +196,40 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         guard !hasStarted, phase != .finished, let connection else { return }
         hasStarted = true
         server.handlers.started()
-        var executor: EventLoopExecutor?
-        if (method.execution ?? server.configuration.execution) == .eventLoop {
-            executor = connection.executor
-            connection.executor.runNextJobAtOnce()
-        }
-        let started = Task(executorPreference: executor) { [self] in
-            let status: RPCStatus
-            var response: [UInt8]?
-            do {
-                response = try await CallContext.$current.withValue(context) { try await method.handle(self) }
-                status = .ok
-            } catch {
-                status = Self.status(of: error, path: method.path, server.log)
+        let started =
+            switch method.execution ?? server.configuration.execution {
+            case .eventLoop: connection.handlerTasks.run(self)
+            case .sharedPool: Task { _ = await runHandler() }
             }
-            if loop.inEventLoop {
-                handlerReturned(status, response)
-            } else {
-                loop.execute { [response] in self.handlerReturned(status, response) }
-            }
-            server.handlers.finished()
-        }
         // A handler that never suspended is done already; one that was ended meanwhile has missed its cancellation.
         guard !hasReturned else { return }
         task = started
-        if phase == .finished { started.cancel() }
+        if phase == .finished { started?.cancel() }
+    }
+
+    /// Runs the handler, and answers with what comes of it. Returns whether that was on the loop, where every handler
+    /// ends that began there.
+    ///
+    /// Concurrent, and inlined where it is, so that the compiler sees that nobody's isolation is to be returned to: each
+    /// such return would cost a look for the task's executor, under a lock.
+    @inline(__always)
+    @concurrent func runHandler() async -> Bool {
+        let status: RPCStatus
+        var response: [UInt8]?
+        do {
+            response = try await CallContext.$current.withValue(context) { try await method.handle(self) }
+            status = .ok
+        } catch {
+            status = Self.status(of: error, path: method.path, server.log)
+        }
+        let isOnLoop = loop.inEventLoop
+        if isOnLoop {
+            handlerReturned(status, response)
+        } else {
+            loop.execute { [response] in self.handlerReturned(status, response) }
+        }
+        server.handlers.finished()
+        return isOnLoop
     }
 
     /// `response` is the one message of a call that has one.
@@ -265,7 +274,11 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
             if let response { metadata.append(contentsOf: response.trailing) }
             connection.session.respond(stream, GRPCHeaders.trailersOnly(status, metadata), hasBody: false)
         } else {
-            connection.session.finish(stream, trailers: GRPCHeaders.trailers(status, response?.trailing))
+            if response == nil, status.isPlainOK {
+                connection.session.finish(stream, GRPCHeaders.okTrailers)
+            } else {
+                connection.session.finish(stream, trailers: GRPCHeaders.trailers(status, response?.trailing))
+            }
         }
         connection.scheduleFlush()
         reportEnd(status)
@@ -339,7 +352,13 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         }
         if phase == .idle {
             phase = .answering
-            connection.session.respond(stream, GRPCHeaders.response(context.response?.initial, encoding), hasBody: true)
+            let response = context.response
+            if response == nil, encoding.isIdentity {
+                connection.session.respond(stream, GRPCHeaders.plainResponse)
+            } else {
+                let head = GRPCHeaders.response(response?.initial, encoding)
+                connection.session.respond(stream, head, hasBody: true)
+            }
         }
         let compressed = message.count >= encoding.compressesFrom ? Gzip.compressed(message) : nil
         let sent = compressed ?? message

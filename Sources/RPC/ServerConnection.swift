@@ -31,6 +31,7 @@ final class ServerConnection: HTTP2Connection {
     }
 
     let environment: Environment
+    let handlerTasks: HandlerTasks
     private let peer: String
     private var identity: PeerIdentity?
     /// Bytes that calls hold of requests.
@@ -49,11 +50,13 @@ final class ServerConnection: HTTP2Connection {
     /// That of the latest call: the next one is often to the same.
     @safe @exclusivity(unchecked) private var latestMethod: ServedMethod?
     /// The next look at the calls' deadlines: at the earliest of them, or earlier. With its timer.
-    @safe @exclusivity(unchecked) private var alarmTime: ContinuousClock.Instant?
+    @safe @exclusivity(unchecked) private var alarmTime: CallDeadline?
     private var alarmTimer: Scheduled<Void>?
+    @safe @exclusivity(unchecked) private var latestReadTime: (read: NIODeadline, time: CallDeadline)?
 
     init(_ environment: Environment, peer: String, loop: any EventLoop) throws {
         self.environment = environment
+        handlerTasks = HandlerTasks(loop: loop)
         self.peer = peer
         memory = MemoryShare(environment.memory)
         idleSince = .now()
@@ -121,6 +124,7 @@ final class ServerConnection: HTTP2Connection {
         calls = []
         callCount = 0
         for call in lost { call?.streamClosed(RPCStatus(.cancelled, reason)) }
+        handlerTasks.end()
         memory.update(0)
     }
 
@@ -165,20 +169,28 @@ final class ServerConnection: HTTP2Connection {
 
     /// Has the calls' deadlines looked at then. One timer serves them all, and most calls never touch it: they come
     /// while it is set to the deadline of an earlier one, and end before theirs.
-    func setAlarm(_ time: ContinuousClock.Instant) {
+    func setAlarm(_ time: CallDeadline) {
         if let alarmTime, alarmTime <= time { return }
         alarmTimer?.cancel()
         let bound = NIOLoopBound(self, eventLoop: loop)
-        alarmTimer = loop.scheduleTask(in: TimeAmount(ContinuousClock.now.duration(to: time))) {
+        alarmTimer = loop.scheduleTask(in: TimeAmount(time - .now)) {
             bound.value.checkDeadlines()
         }
         alarmTime = time
     }
 
+    /// `lastRead`, by the clock of deadlines: asked for once a read.
+    private func readTime() -> CallDeadline {
+        if let latestReadTime, latestReadTime.read == lastRead { return latestReadTime.time }
+        let time = CallDeadline.now
+        latestReadTime = (lastRead, time)
+        return time
+    }
+
     private func checkDeadlines() {
         alarmTimer = nil
         alarmTime = nil
-        let now = ContinuousClock.now
+        let now = CallDeadline.now
         if let next = calls.compactMap({ $0?.checkDeadline(now: now) }).min() { setAlarm(next) }
     }
 
@@ -261,8 +273,7 @@ final class ServerConnection: HTTP2Connection {
         }
         let method = method(head.path)
         var context = CallContext(
-            path: method.path, metadata: head.metadata,
-            deadline: head.timeout.map { ContinuousClock.now + $0 }, peer: peer, identity: identity)
+            method.path, head.metadata, deadline: head.timeout.map { readTime() + $0 }, peer: peer, identity)
         var begun = 0
         var refusal: RPCStatus?
         while begun < method.begin.count, refusal == nil {

@@ -550,7 +550,7 @@ struct HTTP2Rule: Sendable, CustomTestStringConvertible {
         try server.receive(
             Wire.frame(.headers, flags: Wire.endHeaders | Wire.endStream, stream: 1, Wire.head("EmptyCall")))
         let stream = try #require(server.opened.first)
-        server.session.respond(stream, GRPCHeaders.plainResponse, hasBody: true)
+        server.session.respond(stream, GRPCHeaders.plainResponse)
         server.session.enqueue(stream, .init([UInt8](repeating: 1, count: 20)))
         #expect(try dataLengths() == [1])
         // From 1, all used, to 3: two more. To 2: minus one. Then four by WINDOW_UPDATE: three.
