@@ -9,7 +9,8 @@ enum HTTP2Callbacks {
     static func install(_ callbacks: OpaquePointer) {
         unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { _, frame, userData in
             guard let frame = unsafe frame else { return 0 }
-            unsafe withSession(userData) { unsafe $0.beginHeaders(frame.pointee.hd.stream_id) }
+            let opensStream = unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
+            unsafe withSession(userData) { unsafe $0.beginHeaders(frame.pointee.hd.stream_id, opensStream) }
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_header_callback2(callbacks) { _, frame, name, value, _, userData in
@@ -95,18 +96,20 @@ extension HTTP2Session {
 
     // MARK: - Receiving
 
-    fileprivate func beginHeaders(_ id: Int32) {
-        if role == .server, slotOf(id) == nil {
+    fileprivate func beginHeaders(_ id: Int32, _ opensStream: Bool) {
+        if opensStream {
             let slot = claimSlot()
             slots[slot].id = id
             unsafe nghttp2_session_set_stream_user_data(handle, id, Self.userData(slot))
+            latestID = id
+            latestSlot = slot
         }
         blockStart = headers.count
         blockByteCount = 0
         isBlockOversized = false
         isBlockOpen = true
         takesFields = true
-        knownStart = knownEnd
+        known.dropRun()
         guard role == .server, let slot = slotOf(id) else { return }
         rules.begin(isTrailers: slots[slot].hasHead, contentLength: slots[slot].contentLength)
         if !slots[slot].hasHead { known.begin() }
@@ -114,13 +117,12 @@ extension HTTP2Session {
 
     @inline(__always)
     fileprivate func header(_ id: Int32, _ name: OpaquePointer, _ value: OpaquePointer) {
-        guard takesFields, let (index, byteCount, effect) = unsafe known.next(name, value) else {
+        guard takesFields, let entry = unsafe known.next(name, value) else {
             return unsafe unknownHeader(id, name, value)
         }
-        guard rules.apply(effect) else { return refuseMalformed(id) }
-        guard takesIntoBlock(byteCount) else { return }
-        if knownStart == knownEnd { knownStart = index }
-        knownEnd = index + 1
+        guard unsafe rules.apply(entry.pointee.effect) else { return refuseMalformed(id) }
+        // What is over the limit does not go with the fields before it.
+        if unsafe !takesIntoBlock(entry.pointee.byteCount) { takeKnownRun(butLatest: true) }
     }
 
     @inline(never)
@@ -132,7 +134,7 @@ extension HTTP2Session {
             _unsafeElements: UnsafeBufferPointer(start: valueBuffer.base, count: valueBuffer.len))
         let isWithinLimit = takesIntoBlock(nameBytes.count + valueBytes.count)
         guard takesFields else { return }
-        takeKnownRun()
+        takeKnownRun(butLatest: true)
         let kind = HeaderName(nameBytes)
         if role == .server {
             switch RequestRules.read(kind, nameBytes, valueBytes) {
@@ -151,11 +153,10 @@ extension HTTP2Session {
         if isWithinLimit { headers.append(kind, name: nameBytes, value: valueBytes) }
     }
 
-    /// The known fields so far, all at once.
-    private func takeKnownRun() {
-        guard knownStart < knownEnd else { return }
-        headers.append(known.fields, knownStart..<knownEnd)
-        knownStart = knownEnd
+    /// The known fields so far, all at once. `butLatest`: those before the present one.
+    private func takeKnownRun(butLatest: Bool) {
+        let run = known.takeRun(butLatest: butLatest)
+        if !run.isEmpty { headers.append(known.fields, run) }
     }
 
     /// Counts a field. Whether the block is still within its limit.
@@ -172,7 +173,7 @@ extension HTTP2Session {
     private func refuseMalformed(_ id: Int32) {
         takesFields = false
         isBlockOpen = false
-        knownStart = knownEnd
+        known.dropRun()
         known.end(isGood: false)
         let flags = UInt8(NGHTTP2_FLAG_NONE.rawValue)
         unsafe nghttp2_submit_rst_stream(handle, flags, id, HTTP2ErrorCode.protocolError.rawValue)
@@ -184,7 +185,7 @@ extension HTTP2Session {
         switch UInt32(head.type) {
         case NGHTTP2_HEADERS.rawValue:
             isBlockOpen = false
-            takeKnownRun()
+            takeKnownRun(butLatest: false)
             guard let stream = reference(head.stream_id) else { return }
             let endStream = flags & NGHTTP2_FLAG_END_STREAM.rawValue != 0
             if role == .server {
@@ -283,7 +284,7 @@ extension HTTP2Session {
     fileprivate func frameNotSent(_ head: nghttp2_frame_hd) {
         guard role == .client, UInt32(head.type) == NGHTTP2_HEADERS.rawValue else { return }
         let id = head.stream_id
-        guard let slot = slots.firstIndex(where: { $0.id == id }) else { return }
+        guard let slot = (0..<slots.count).first(where: { slots[$0].id == id }) else { return }
         close(StreamReference(slot: slot, id: id), .refusedStream)
     }
 
@@ -333,6 +334,9 @@ extension HTTP2Session {
             wantedRoom = byteCount
             return Int32(NGHTTP2_ERR_WOULDBLOCK.rawValue)
         }
+        // `frameSent` and `streamClosed` follow, for the same one.
+        latestID = id
+        latestSlot = slot
         unsafe write(UnsafeRawBufferPointer(start: head, count: frameHeadByteCount))
         let end = outputCount + count
         while outputCount < end {

@@ -122,7 +122,7 @@ internal import NIOCore
     let handle: OpaquePointer
     /// Outlives the handle.
     private let memory: HTTP2Memory
-    @safe @exclusivity(unchecked) var slots: [Slot] = []
+    @safe @exclusivity(unchecked) var slots = SlotTable()
     @safe @exclusivity(unchecked) private var freeSlots: [Int] = []
 
     // The state of a header block in progress.
@@ -134,9 +134,6 @@ internal import NIOCore
     var takesFields = false
     @safe @exclusivity(unchecked) var rules = RequestRules()
     let known = KnownFields()
-    /// The latest of the block's fields, as long as they were known: which of `known.fields` are not in `headers` yet.
-    @safe @exclusivity(unchecked) var knownStart = 0
-    @safe @exclusivity(unchecked) var knownEnd = 0
     /// A block had so much more than the limit that nothing further is unpacked.
     var isBlockBomb = false
 
@@ -385,7 +382,8 @@ internal import NIOCore
 
     /// Credits bytes to the stream's window: the application has taken them.
     func consume(_ stream: StreamReference, _ byteCount: Int) {
-        guard byteCount > 0, isOpen(stream) else { return }
+        // Where nothing more will come, nobody waits for a window.
+        guard byteCount > 0, isOpen(stream), !slots[stream.slot].isRemoteEnded else { return }
         unsafe nghttp2_session_consume_stream(handle, stream.id, byteCount)
     }
 

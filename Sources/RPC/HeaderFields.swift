@@ -95,11 +95,15 @@ struct HeaderFields: Sendable {
             }
         }
         let before = fields.count
-        fields.append(contentsOf: other.fields[range])
-        for index in before..<fields.count {
-            fields[index].start += shift
-            fields[index].middle += shift
-            fields[index].end += shift
+        unsafe other.fields.withUnsafeBufferPointer {
+            unsafe fields.append(contentsOf: UnsafeBufferPointer(rebasing: $0[range]))
+        }
+        unsafe fields.withUnsafeMutableBufferPointer { fields in
+            for index in before..<fields.count {
+                unsafe fields[index].start &+= shift
+                unsafe fields[index].middle &+= shift
+                unsafe fields[index].end &+= shift
+            }
         }
         byteCount = end
     }

@@ -152,18 +152,19 @@ struct ReceivedFields: Sendable {
 
     /// Takes the custom ones of some headers, which together need so many bytes.
     init(_ headers: HeaderFields, _ range: Range<Int>, byteCount: Int) {
-        bytes = unsafe [UInt8](unsafeUninitializedCapacity: byteCount) { target, count in
+        // On the stack, and then an array of it: to fill one that is there already costs more than this copy.
+        bytes = unsafe withUnsafeTemporaryAllocation(byteCount: byteCount, alignment: 8) { target in
             unsafe headers.bytes.withUnsafeBytes { source in
-                for index in range where headers.fields[index].kind == .custom {
-                    let field = headers.fields[index]
+                var count = 0
+                for field in headers.fields[range] where field.kind == .custom {
                     let sizes = UInt64(field.middle - field.start) << 32 | UInt64(field.end - field.middle)
-                    let end = count + Self.byteCount(field)
-                    let room = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(target)[count..<end])
-                    unsafe room.storeBytes(of: sizes, as: UInt64.self)
-                    unsafe UnsafeMutableRawBufferPointer(rebasing: room[Self.sizeCount...])
+                    unsafe target.storeBytes(of: sizes, toByteOffset: count, as: UInt64.self)
+                    let start = count + Self.sizeCount
+                    count += Self.byteCount(field)
+                    unsafe UnsafeMutableRawBufferPointer(rebasing: target[start..<count])
                         .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[field.start..<field.end]))
-                    count = end
                 }
+                return unsafe [UInt8](target[..<count])
             }
         }
     }

@@ -53,7 +53,7 @@ public struct RPCMethod: Sendable {
         handler: @escaping @Sendable (Request, CallContext) async throws -> Response
     ) -> RPCMethod {
         RPCMethod(path: path, kind: .unary, execution: execution) { call in
-            let request = try Request(message: call.onlyRequest)
+            let request = try Request(message: call.takeOnlyRequest())
             return try await handler(request, call.context).messageBytes()
         }
     }
@@ -64,7 +64,7 @@ public struct RPCMethod: Sendable {
         handler: @escaping @Sendable (Request, ResponseWriter<Response>, CallContext) async throws -> Void
     ) -> RPCMethod {
         RPCMethod(path: path, kind: .serverStreaming, execution: execution) { call in
-            let request = try Request(message: call.onlyRequest)
+            let request = try Request(message: call.takeOnlyRequest())
             try await handler(request, ResponseWriter(call: call), call.context)
             return nil
         }

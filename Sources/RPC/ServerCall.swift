@@ -4,7 +4,8 @@ internal import NIOCore
 
 /// One call on the server: the stream's state, the handler's task, and what they wait for from each other.
 ///
-/// `@unchecked Sendable` as `StreamEndpoint` says; `onlyRequest` is set before the handler's task is made.
+/// `@unchecked Sendable` as `StreamEndpoint` says; `onlyRequest` is set before the
+/// handler's task is made, and from then on the handler's alone.
 final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private enum Phase {
         /// No header sent. → answering, finished
@@ -39,8 +40,9 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private let hookCount: Int
     @safe @exclusivity(unchecked) private var traffic = CallTraffic()
     @safe @exclusivity(unchecked) private var reported = CallTraffic()
-    /// The request of a call with exactly one.
-    @safe @exclusivity(unchecked) private(set) var onlyRequest: [UInt8] = []
+    /// The request of a call with exactly one, until its handler takes it, and its size.
+    @safe @exclusivity(unchecked) private var onlyRequest: [UInt8] = []
+    @safe @exclusivity(unchecked) private var onlyRequestByteCount = 0
     private let encoding: CallEncoding
     private let server: ServerConnection.Environment
     private let stream: HTTP2Session.StreamReference
@@ -121,6 +123,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     /// The request of a call with one is there.
     private func begin(with request: [UInt8]) throws(RPCStatus) {
         onlyRequest = request
+        onlyRequestByteCount = request.count
         // Longer than it came, if it was compressed.
         if request.count > inbound.receivedByteCount, !countHeld() { throw Self.noMemory }
         startHandler()
@@ -154,7 +157,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     /// Tells the connection what this call holds of requests. `false`: there is no room for it.
     private func countHeld() -> Bool {
         guard let connection else { return true }
-        let held = phase == .finished ? 0 : inbound.heldByteCount + unpacking.heldByteCount + onlyRequest.count
+        let held = phase == .finished ? 0 : inbound.heldByteCount + unpacking.heldByteCount + onlyRequestByteCount
         defer { heldByteCount = held }
         return connection.hold(held - heldByteCount)
     }
@@ -205,6 +208,12 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         guard !hasReturned else { return }
         task = started
         if phase == .finished { started?.cancel() }
+    }
+
+    /// The request of a call with exactly one. Once: what is decoded need not be kept in its bytes too.
+    func takeOnlyRequest() -> [UInt8] {
+        defer { onlyRequest = [] }
+        return onlyRequest
     }
 
     /// Runs the handler, and answers with what comes of it. Returns whether that was on the loop, where every handler
