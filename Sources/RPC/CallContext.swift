@@ -86,7 +86,7 @@ public struct CallContext: Sendable {
         private let origin: Storage?
         /// Few handlers set any: then this alone is looked at, once a call.
         private let isResponseSet = Atomic(false)
-        private let responseValues = Mutex((initial: Metadata(), trailing: Metadata()))
+        private let responseValues = Mutex<(initial: Metadata, trailing: Metadata)?>(nil)
 
         init(
             path: String, metadata: Metadata, deadline: CallDeadline?, peer: String, identity: PeerIdentity?
@@ -110,9 +110,13 @@ public struct CallContext: Sendable {
             values = other.values
         }
 
-        func setResponse(_ body: (inout sending (initial: Metadata, trailing: Metadata)) -> Void) {
+        func setResponse(_ body: (inout (initial: Metadata, trailing: Metadata)) -> Void) {
             let owner = origin ?? self
-            owner.responseValues.withLock { body(&$0) }
+            owner.responseValues.withLock { values in
+                var response = values ?? (Metadata(), Metadata())
+                body(&response)
+                values = response
+            }
             owner.isResponseSet.store(true, ordering: .releasing)
         }
 

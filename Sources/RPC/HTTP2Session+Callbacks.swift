@@ -106,6 +106,7 @@ extension HTTP2Session {
         }
         blockStart = headers.count
         blockByteCount = 0
+        blockKnownCount = 0
         isBlockOversized = false
         isBlockOpen = true
         takesFields = true
@@ -156,7 +157,9 @@ extension HTTP2Session {
     /// The known fields so far, all at once. `butLatest`: those before the present one.
     private func takeKnownRun(butLatest: Bool) {
         let run = known.takeRun(butLatest: butLatest)
-        if !run.isEmpty { headers.append(known.fields, run) }
+        guard !run.isEmpty else { return }
+        if run.lowerBound == 0 { blockKnownCount = run.count }
+        headers.append(known.fields, run)
     }
 
     /// Counts a field. Whether the block is still within its limit.
@@ -199,7 +202,7 @@ extension HTTP2Session {
             if endStream { slots[stream.slot].isRemoteEnded = true }
             let block = HeaderBlock(
                 fields: blockStart..<headers.count, endStream: endStream, isOversized: isBlockOversized,
-                isFirst: !slots[stream.slot].hasHead)
+                isFirst: !slots[stream.slot].hasHead, knownCount: blockKnownCount, knownGeneration: known.generation)
             slots[stream.slot].hasHead = true
             emit(.headers(stream, block))
         case NGHTTP2_DATA.rawValue:

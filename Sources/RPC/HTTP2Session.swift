@@ -30,6 +30,9 @@ internal import NIOCore
         var isOversized: Bool
         /// The stream's first one.
         var isFirst: Bool
+        /// How many of the fields, from the first, are those of another block with the same `knownGeneration`.
+        var knownCount = 0
+        var knownGeneration = 0
     }
 
     enum Event: Equatable {
@@ -128,6 +131,7 @@ internal import NIOCore
     // The state of a header block in progress.
     var blockStart = 0
     var blockByteCount = 0
+    var blockKnownCount = 0
     var isBlockOversized = false
     var isBlockOpen = false
     /// Its fields are looked at: not once it broke the rules, for which its stream is reset.

@@ -47,11 +47,12 @@ final class HandlerTasks: @unchecked Sendable {
         }
     }
 
-    /// Ends those that wait, and has the others end with their call.
+    /// Ends those that wait, and has the others end with their call. Once, when no call will come.
     func end() {
         isEnded = true
-        let waiting = idle
-        idle = []
-        for worker in waiting { worker.waiter.take()?.resume(nil) }
+        while let worker = idle.popLast() {
+            executor.runNextJobAtOnce()
+            worker.waiter.take()?.resume(nil)
+        }
     }
 }

@@ -131,6 +131,9 @@ struct HeaderFields: Sendable {
         self = rest
     }
 
+    /// Whether all of these are the application's.
+    func areCustom(_ range: Range<Int>) -> Bool { range.allSatisfy { fields[$0].kind == .custom } }
+
     func nameIs(_ index: Int, _ name: StaticString) -> Bool {
         Self.equal(bytes.span, fields[index].start, fields[index].middle, name)
     }

@@ -23,6 +23,8 @@ internal import CNGHTTP2
     @safe @exclusivity(unchecked) private var count = 0
     /// The same fields with their bytes.
     @safe @exclusivity(unchecked) private(set) var fields = HeaderFields()
+    /// Another one since the fields are others.
+    @safe @exclusivity(unchecked) private(set) var generation = 0
     /// The present block's fields are to be learnt.
     @safe @exclusivity(unchecked) private var isLearning = false
     /// The latest block was learnt.
@@ -125,6 +127,7 @@ internal import CNGHTTP2
             unsafe nghttp2_rcbuf_decref(OpaquePointer(bitPattern: entries[index].value))
         }
         count = 0
+        generation += 1
         fields.removeFirst(fields.count)
     }
 }

@@ -80,19 +80,19 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     // MARK: - From the connection, on the loop
 
     /// The head was accepted: watches the deadline, and starts a handler that reads a stream.
-    func accept() {
-        if let deadline = context.callDeadline { connection?.setAlarm(deadline) }
-        if method.kind.requestIsStream { startHandler() }
+    func accept(_ connection: ServerConnection) {
+        if let deadline = context.callDeadline { connection.setAlarm(deadline) }
+        if method.kind.requestIsStream { startHandler(connection) }
     }
 
-    func receive(_ bytes: UnsafeRawBufferPointer) {
+    func receive(_ bytes: UnsafeRawBufferPointer, _ connection: ServerConnection) {
         guard phase != .finished else { return }
         do throws(RPCStatus) {
             let credit = unsafe try inbound.receive(bytes)
             traffic.requestCount = inbound.receivedCount
             traffic.requestByteCount = inbound.receivedByteCount
-            connection?.session.consume(stream, credit)
-            guard countHeld() else { throw Self.noMemory }
+            connection.session.consume(stream, credit)
+            guard countHeld(connection) else { throw Self.noMemory }
         } catch {
             end(error)
             return
@@ -100,7 +100,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         serveReader()
     }
 
-    func receiveEnd() {
+    func receiveEnd(_ connection: ServerConnection) {
         guard phase != .finished else { return }
         do throws(RPCStatus) {
             try inbound.end()
@@ -110,7 +110,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
                 if UnpackJob.isWorthIt(message, maxByteCount: inbound.maxMessageByteCount) {
                     try unpack(message, credit: 0)
                 } else {
-                    try begin(with: message.unpacked(maxByteCount: inbound.maxMessageByteCount))
+                    try begin(with: message.unpacked(maxByteCount: inbound.maxMessageByteCount), connection)
                 }
             } else {
                 throw RPCStatus(.unimplemented, "\(inbound.count) requests, exactly 1 is expected")
@@ -121,23 +121,23 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     }
 
     /// The request of a call with one is there.
-    private func begin(with request: [UInt8]) throws(RPCStatus) {
+    private func begin(with request: [UInt8], _ connection: ServerConnection) throws(RPCStatus) {
         onlyRequest = request
         onlyRequestByteCount = request.count
         // Longer than it came, if it was compressed.
-        if request.count > inbound.receivedByteCount, !countHeld() { throw Self.noMemory }
-        startHandler()
+        if request.count > inbound.receivedByteCount, !countHeld(connection) { throw Self.noMemory }
+        startHandler(connection)
     }
 
     private func unpack(_ message: InboundMessages.Message, credit: Int) throws(RPCStatus) {
         let job = UnpackJob(message, maxByteCount: inbound.maxMessageByteCount)
         unpacking = .running(job, byteCount: message.unpackedByteCount)
-        guard countHeld() else { throw Self.noMemory }
+        if let connection, !countHeld(connection) { throw Self.noMemory }
         job.start(on: loop) { self.unpacked($0, credit: credit) }
     }
 
     private func unpacked(_ outcome: Result<[UInt8], RPCStatus>, credit: Int) {
-        guard phase != .finished else { return }
+        guard phase != .finished, let connection else { return }
         unpacking = .idle
         do throws(RPCStatus) {
             let message = try outcome.get()
@@ -145,7 +145,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
                 unpacking = .done(message, credit: credit)
                 serveReader()
             } else {
-                try begin(with: message)
+                try begin(with: message, connection)
             }
         } catch {
             end(error)
@@ -155,8 +155,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private static let noMemory = RPCStatus(.resourceExhausted, "the server holds too much for its clients already")
 
     /// Tells the connection what this call holds of requests. `false`: there is no room for it.
-    private func countHeld() -> Bool {
-        guard let connection else { return true }
+    private func countHeld(_ connection: ServerConnection) -> Bool {
         let held = phase == .finished ? 0 : inbound.heldByteCount + unpacking.heldByteCount + onlyRequestByteCount
         defer { heldByteCount = held }
         return connection.hold(held - heldByteCount)
@@ -195,8 +194,8 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     // MARK: - Handler
 
-    private func startHandler() {
-        guard !hasStarted, phase != .finished, let connection else { return }
+    private func startHandler(_ connection: ServerConnection) {
+        guard !hasStarted, phase != .finished else { return }
         hasStarted = true
         server.handlers.started()
         let started =
@@ -219,14 +218,19 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     /// Runs the handler, and answers with what comes of it. Returns whether that was on the loop, where every handler
     /// ends that began there.
     ///
-    /// Concurrent, and inlined where it is, so that the compiler sees that nobody's isolation is to be returned to: each
-    /// such return would cost a look for the task's executor, under a lock.
+    /// Concurrent and inlined, so that the compiler sees that nobody's isolation is to be returned to: each such return
+    /// would cost a look for the task's executor, under a lock.
     @inline(__always)
     @concurrent func runHandler() async -> Bool {
         let status: RPCStatus
         var response: [UInt8]?
         do {
-            response = try await CallContext.$current.withValue(context) { try await method.handle(self) }
+            response = try await CallContext.$current.withValue(context) {
+                switch method.handler {
+                case .unary(let handle): try await handle(takeOnlyRequest(), context)
+                case .call(let handle): try await handle(self)
+                }
+            }
             status = .ok
         } catch {
             status = Self.status(of: error, path: method.path, server.log)
@@ -276,7 +280,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         if case .running(let job, _) = unpacking { job.cancel() }
         unpacking = .idle
         guard let connection else { return }
-        _ = countHeld()
+        _ = countHeld(connection)
         let response = context.response
         if wasIdle {
             var metadata = response?.initial ?? Metadata()
@@ -307,11 +311,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         guard hookCount > 0 else { return }
         let summary = CallSummary(
             nanoseconds: (NIODeadline.now() - startedAt).nanoseconds, traffic: traffic, unreported: traffic - reported)
-        var index = hookCount
-        while index > 0 {
-            index -= 1
-            method.end[index](context, status, summary)
-        }
+        method.end[hookCount - 1](context, status, summary)
     }
 
     // MARK: - StreamEndpoint
@@ -348,9 +348,10 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     /// The handler has a message more: its sender may send as much again.
     private func taken(credit: Int) {
-        connection?.session.consume(stream, credit)
-        connection?.scheduleFlush()
-        _ = countHeld()
+        guard let connection else { return }
+        connection.session.consume(stream, credit)
+        connection.scheduleFlush()
+        _ = countHeld(connection)
     }
 
     override func enqueue(_ message: [UInt8]) -> WriteOutcome {
