@@ -10,6 +10,12 @@ public struct CallContext: Sendable {
         path: String, metadata: Metadata = [:], deadline: ContinuousClock.Instant? = nil, peer: String = "in-process",
         identity: PeerIdentity? = nil
     ) {
+        self.init(path, metadata, deadline: deadline.map { CallDeadline($0) }, peer: peer, identity)
+    }
+
+    init(
+        _ path: String, _ metadata: Metadata, deadline: CallDeadline?, peer: String, _ identity: PeerIdentity?
+    ) {
         storage = Storage(path: path, metadata: metadata, deadline: deadline, peer: peer, identity: identity)
     }
 
@@ -19,7 +25,8 @@ public struct CallContext: Sendable {
     public var metadata: Metadata { storage.metadata }
     /// When the call ends with DEADLINE_EXCEEDED; `nil`: never. Nested client calls made from the handler's task
     /// inherit it. After it the handler's task is cancelled.
-    public var deadline: ContinuousClock.Instant? { storage.deadline }
+    public var deadline: ContinuousClock.Instant? { storage.deadline?.instant }
+    var callDeadline: CallDeadline? { storage.deadline }
     /// The client's address as text, such as `127.0.0.1:41234`.
     public var peer: String { storage.peer }
     /// Who the client is, by its certificate; `nil` unless the server demands one (mutual TLS).
@@ -69,7 +76,7 @@ public struct CallContext: Sendable {
     private final class Storage: @unchecked Sendable {
         let path: String
         let metadata: Metadata
-        let deadline: ContinuousClock.Instant?
+        let deadline: CallDeadline?
         let peer: String
         let identity: PeerIdentity?
         @safe @exclusivity(unchecked) var trace: TraceContext?
@@ -79,10 +86,10 @@ public struct CallContext: Sendable {
         private let origin: Storage?
         /// Few handlers set any: then this alone is looked at, once a call.
         private let isResponseSet = Atomic(false)
-        private let responseValues = Mutex((initial: Metadata(), trailing: Metadata()))
+        private let responseValues = Mutex<(initial: Metadata, trailing: Metadata)?>(nil)
 
         init(
-            path: String, metadata: Metadata, deadline: ContinuousClock.Instant?, peer: String, identity: PeerIdentity?
+            path: String, metadata: Metadata, deadline: CallDeadline?, peer: String, identity: PeerIdentity?
         ) {
             self.path = path
             self.metadata = metadata
@@ -103,9 +110,13 @@ public struct CallContext: Sendable {
             values = other.values
         }
 
-        func setResponse(_ body: (inout sending (initial: Metadata, trailing: Metadata)) -> Void) {
+        func setResponse(_ body: (inout (initial: Metadata, trailing: Metadata)) -> Void) {
             let owner = origin ?? self
-            owner.responseValues.withLock { body(&$0) }
+            owner.responseValues.withLock { values in
+                var response = values ?? (Metadata(), Metadata())
+                body(&response)
+                values = response
+            }
             owner.isResponseSet.store(true, ordering: .releasing)
         }
 

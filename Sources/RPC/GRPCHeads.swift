@@ -1,26 +1,22 @@
 // What gRPC says in header blocks: the request's head, the response's head and trailers. Pure functions and values.
 
 /// The head of a request, as a server sees it.
-struct RequestHead: ~Copyable {
-    var path: ArraySlice<UInt8> = []
-    var timeout: Duration?
-    var metadata = Metadata()
+struct RequestHead {
+    private(set) var path: ArraySlice<UInt8> = []
+    private(set) var timeout: Duration?
     /// The client may compress its messages by gzip.
-    var isGzip = false
-    /// Which header says what the client takes.
-    private var acceptedEncodings: Int?
-    /// The answer, if the head alone decides it: an HTTP status and the gRPC status that goes with it.
-    var refusal: (httpStatus: Int, status: RPCStatus)?
-    /// The refusal goes to an HTTP client that doesn't speak gRPC and may show a body: it gets the reason as text.
-    var isForPeople = false
+    private(set) var isGzip = false
+    private(set) var custom = ReceivedFields()
+    /// Of `grpc-accept-encoding`, and of `grpc-encoding` where that is none of ours.
+    private var acceptedEncodings: ArraySlice<UInt8> = []
+    private var unknownEncoding: ArraySlice<UInt8>?
+    private var isPost = false
+    private var isHead = false
+    private var isGRPC = false
+    private var hasBadTimeout = false
 
     init(_ headers: HeaderFields, _ range: Range<Int>) {
-        var isPost = false
-        var isHead = false
-        var isGRPC = false
-        var unknownEncoding: ArraySlice<UInt8>?
-        var hasBadTimeout = false
-        var custom = ReceivedFields()
+        var hasCustom = false
         let bytes = headers.bytes.span
         for index in range {
             let field = headers.fields[index]
@@ -41,30 +37,34 @@ struct RequestHead: ~Copyable {
                 if !isGzip, !HeaderFields.equal(bytes, field.middle, field.end, "identity") {
                     unknownEncoding = headers.value(index)
                 }
-            case .acceptEncoding: acceptedEncodings = index
-            case .custom: custom.append(bytes, field)
+            case .acceptEncoding: acceptedEncodings = headers.value(index)
+            case .custom: hasCustom = true
             case .scheme, .authority, .host, .te, .contentLength, .connection, .other: break
             }
         }
-        if !custom.isEmpty { metadata = Metadata(received: custom) }
-        if !isPost {
-            refusal = (405, RPCStatus(.internal, "gRPC is POST only"))
-            isForPeople = !isHead
-        } else if !isGRPC {
-            refusal = (415, RPCStatus(.internal, "content-type is not application/grpc"))
-            isForPeople = true
-        } else if let unknownEncoding {
-            let name = String(decoding: unknownEncoding.prefix(32), as: UTF8.self)
-            refusal = (200, RPCStatus(.unimplemented, "message encoding \(name) is not supported"))
-        } else if hasBadTimeout {
-            refusal = (200, RPCStatus(.internal, "malformed grpc-timeout"))
-        }
+        if hasCustom { custom = ReceivedFields(custom, and: headers, range) }
     }
 
-    /// Whether the client takes messages compressed by gzip. `headers` are those that the head was read from.
-    func acceptsGzip(_ headers: HeaderFields) -> Bool {
-        guard let acceptedEncodings else { return false }
-        return headers.value(acceptedEncodings).split(separator: UInt8(ascii: ",")).contains { name in
+    var metadata: Metadata { Metadata(received: custom) }
+
+    /// The answer, if the head alone decides it: an HTTP status and the gRPC status that goes with it.
+    var refusal: (httpStatus: Int, status: RPCStatus)? {
+        if isPost, isGRPC, unknownEncoding == nil, !hasBadTimeout { return nil }
+        if !isPost { return (405, RPCStatus(.internal, "gRPC is POST only")) }
+        if !isGRPC { return (415, RPCStatus(.internal, "content-type is not application/grpc")) }
+        if let unknownEncoding {
+            let name = String(decoding: unknownEncoding.prefix(32), as: UTF8.self)
+            return (200, RPCStatus(.unimplemented, "message encoding \(name) is not supported"))
+        }
+        return (200, RPCStatus(.internal, "malformed grpc-timeout"))
+    }
+
+    /// The refusal goes to an HTTP client that doesn't speak gRPC and may show a body: it gets the reason as text.
+    var isForPeople: Bool { isPost ? !isGRPC : !isHead }
+
+    /// Whether the client takes messages compressed by gzip.
+    var acceptsGzip: Bool {
+        acceptedEncodings.split(separator: UInt8(ascii: ",")).contains { name in
             name.filter { $0 != UInt8(ascii: " ") }.elementsEqual("gzip".utf8)
         }
     }
@@ -201,12 +201,14 @@ struct CallEncoding {
 /// The header blocks that we send.
 enum GRPCHeaders {
     private static let knownEncodings = "identity,gzip"
-    static let plainResponse = HeaderFields([":status": "200", "content-type": "application/grpc"]).keptForever
-    static let okTrailers = HeaderFields(["grpc-status": "0"]).keptForever
+    private static let plain = HeaderFields([":status": "200", "content-type": "application/grpc"])
+    /// The head of a response without metadata.
+    static let plainResponse = KeptHeaders(plain)
+    /// The end of a call that ended well, without metadata.
+    static let okTrailers = KeptHeaders(HeaderFields(["grpc-status": "0"]))
 
     static func response(_ metadata: Metadata?, _ encoding: CallEncoding = CallEncoding()) -> HeaderFields {
-        if metadata == nil, encoding.isIdentity { return plainResponse }
-        var headers = plainResponse
+        var headers = plain
         if encoding.compressesFrom < .max { headers.append("grpc-encoding", "gzip".utf8) }
         if !encoding.isIdentity { headers.append("grpc-accept-encoding", knownEncodings.utf8) }
         if let metadata { headers.append(metadata) }
@@ -214,7 +216,6 @@ enum GRPCHeaders {
     }
 
     static func trailers(_ status: RPCStatus, _ metadata: Metadata?) -> HeaderFields {
-        if metadata == nil, status.isPlainOK { return okTrailers }
         var headers = HeaderFields()
         appendStatus(status, metadata ?? Metadata(), to: &headers)
         return headers

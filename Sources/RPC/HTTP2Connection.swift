@@ -17,7 +17,6 @@ class HTTP2Connection: ChannelInboundHandler {
 
     let session: HTTP2Session
     let loop: any EventLoop
-    let executor: EventLoopExecutor
     let log: Logger
     private let keepAlive: KeepAliveConfiguration
     let metrics: ConnectionMetrics?
@@ -50,7 +49,6 @@ class HTTP2Connection: ChannelInboundHandler {
         self.log = log
         self.keepAlive = keepAlive
         self.metrics = metrics
-        executor = EventLoopExecutor(loop)
         lastRead = .now()
         openedAt = lastRead
         flood = TokenBucket(capacity: http2.maxControlFrameBurst, perSecond: http2.maxControlFramesPerSecond)

@@ -9,7 +9,8 @@ enum HTTP2Callbacks {
     static func install(_ callbacks: OpaquePointer) {
         unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { _, frame, userData in
             guard let frame = unsafe frame else { return 0 }
-            unsafe withSession(userData) { unsafe $0.beginHeaders(frame.pointee.hd.stream_id) }
+            let opensStream = unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
+            unsafe withSession(userData) { unsafe $0.beginHeaders(frame.pointee.hd.stream_id, opensStream) }
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_header_callback2(callbacks) { _, frame, name, value, _, userData in
@@ -65,6 +66,9 @@ enum HTTP2Callbacks {
     }
 }
 
+/// Of each frame, before its payload.
+private let frameHeadByteCount = 9
+
 /// Lends the session of a callback, without counting the reference: its owner holds it during the call it came from.
 @inline(__always)
 private func withSession<Result>(_ userData: UnsafeMutableRawPointer?, _ body: (HTTP2Session) -> Result) -> Result? {
@@ -92,18 +96,21 @@ extension HTTP2Session {
 
     // MARK: - Receiving
 
-    fileprivate func beginHeaders(_ id: Int32) {
-        if role == .server, slotOf(id) == nil {
+    fileprivate func beginHeaders(_ id: Int32, _ opensStream: Bool) {
+        if opensStream {
             let slot = claimSlot()
             slots[slot].id = id
             unsafe nghttp2_session_set_stream_user_data(handle, id, Self.userData(slot))
+            latestID = id
+            latestSlot = slot
         }
         blockStart = headers.count
         blockByteCount = 0
+        blockKnownCount = 0
         isBlockOversized = false
         isBlockOpen = true
         takesFields = true
-        knownStart = knownEnd
+        known.dropRun()
         guard role == .server, let slot = slotOf(id) else { return }
         rules.begin(isTrailers: slots[slot].hasHead, contentLength: slots[slot].contentLength)
         if !slots[slot].hasHead { known.begin() }
@@ -111,13 +118,12 @@ extension HTTP2Session {
 
     @inline(__always)
     fileprivate func header(_ id: Int32, _ name: OpaquePointer, _ value: OpaquePointer) {
-        guard takesFields, let (index, byteCount, effect) = unsafe known.next(name, value) else {
+        guard takesFields, let entry = unsafe known.next(name, value) else {
             return unsafe unknownHeader(id, name, value)
         }
-        guard rules.apply(effect) else { return refuseMalformed(id) }
-        guard takesIntoBlock(byteCount) else { return }
-        if knownStart == knownEnd { knownStart = index }
-        knownEnd = index + 1
+        guard unsafe rules.apply(entry.pointee.effect) else { return refuseMalformed(id) }
+        // What is over the limit does not go with the fields before it.
+        if unsafe !takesIntoBlock(entry.pointee.byteCount) { takeKnownRun(butLatest: true) }
     }
 
     @inline(never)
@@ -129,7 +135,7 @@ extension HTTP2Session {
             _unsafeElements: UnsafeBufferPointer(start: valueBuffer.base, count: valueBuffer.len))
         let isWithinLimit = takesIntoBlock(nameBytes.count + valueBytes.count)
         guard takesFields else { return }
-        takeKnownRun()
+        takeKnownRun(butLatest: true)
         let kind = HeaderName(nameBytes)
         if role == .server {
             switch RequestRules.read(kind, nameBytes, valueBytes) {
@@ -148,11 +154,12 @@ extension HTTP2Session {
         if isWithinLimit { headers.append(kind, name: nameBytes, value: valueBytes) }
     }
 
-    /// The known fields so far, all at once.
-    private func takeKnownRun() {
-        guard knownStart < knownEnd else { return }
-        headers.append(known.fields, knownStart..<knownEnd)
-        knownStart = knownEnd
+    /// The known fields so far, all at once. `butLatest`: those before the present one.
+    private func takeKnownRun(butLatest: Bool) {
+        let run = known.takeRun(butLatest: butLatest)
+        guard !run.isEmpty else { return }
+        if run.lowerBound == 0 { blockKnownCount = run.count }
+        headers.append(known.fields, run)
     }
 
     /// Counts a field. Whether the block is still within its limit.
@@ -169,7 +176,7 @@ extension HTTP2Session {
     private func refuseMalformed(_ id: Int32) {
         takesFields = false
         isBlockOpen = false
-        knownStart = knownEnd
+        known.dropRun()
         known.end(isGood: false)
         let flags = UInt8(NGHTTP2_FLAG_NONE.rawValue)
         unsafe nghttp2_submit_rst_stream(handle, flags, id, HTTP2ErrorCode.protocolError.rawValue)
@@ -181,7 +188,7 @@ extension HTTP2Session {
         switch UInt32(head.type) {
         case NGHTTP2_HEADERS.rawValue:
             isBlockOpen = false
-            takeKnownRun()
+            takeKnownRun(butLatest: false)
             guard let stream = reference(head.stream_id) else { return }
             let endStream = flags & NGHTTP2_FLAG_END_STREAM.rawValue != 0
             if role == .server {
@@ -195,7 +202,7 @@ extension HTTP2Session {
             if endStream { slots[stream.slot].isRemoteEnded = true }
             let block = HeaderBlock(
                 fields: blockStart..<headers.count, endStream: endStream, isOversized: isBlockOversized,
-                isFirst: !slots[stream.slot].hasHead)
+                isFirst: !slots[stream.slot].hasHead, knownCount: blockKnownCount, knownGeneration: known.generation)
             slots[stream.slot].hasHead = true
             emit(.headers(stream, block))
         case NGHTTP2_DATA.rawValue:
@@ -212,6 +219,7 @@ extension HTTP2Session {
         case NGHTTP2_SETTINGS.rawValue:
             guard flags & NGHTTP2_FLAG_ACK.rawValue == 0 else { return }
             controlFrameCount += 1
+            hasEncodedBlock = false
             emit(.settings)
         case NGHTTP2_PING.rawValue:
             guard flags & NGHTTP2_FLAG_ACK.rawValue == 0 else { return emit(.pingAnswered) }
@@ -258,14 +266,17 @@ extension HTTP2Session {
     // MARK: - Sending
 
     fileprivate func frameSent(_ head: nghttp2_frame_hd) {
-        if UInt32(head.type) <= NGHTTP2_HEADERS.rawValue { hasSentStreamFrame = true }
-        if role == .client, UInt32(head.type) == NGHTTP2_HEADERS.rawValue, let slot = slotOf(head.stream_id) {
-            slots[slot].isHeadSent = true
+        guard UInt32(head.type) <= NGHTTP2_HEADERS.rawValue else { return }
+        hasSentStreamFrame = true
+        if UInt32(head.type) == NGHTTP2_HEADERS.rawValue { hasEncodedBlock = true }
+        if role == .client {
+            if UInt32(head.type) == NGHTTP2_HEADERS.rawValue, let slot = slotOf(head.stream_id) {
+                slots[slot].isHeadSent = true
+            }
             return
         }
         // Our status is out while the client still sends: tell it to stop, as RFC 9113 section 8.1 allows.
-        guard role == .server, UInt32(head.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0,
-            UInt32(head.type) == NGHTTP2_HEADERS.rawValue, let slot = slotOf(head.stream_id),
+        guard UInt32(head.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0, let slot = slotOf(head.stream_id),
             !slots[slot].isRemoteEnded
         else { return }
         let flags = UInt8(NGHTTP2_FLAG_NONE.rawValue)
@@ -276,7 +287,7 @@ extension HTTP2Session {
     fileprivate func frameNotSent(_ head: nghttp2_frame_hd) {
         guard role == .client, UInt32(head.type) == NGHTTP2_HEADERS.rawValue else { return }
         let id = head.stream_id
-        guard let slot = slots.firstIndex(where: { $0.id == id }) else { return }
+        guard let slot = (0..<slots.count).first(where: { slots[$0].id == id }) else { return }
         close(StreamReference(slot: slot, id: id), .refusedStream)
     }
 
@@ -294,33 +305,49 @@ extension HTTP2Session {
         slots[slot].promisedByteCount = count
         if isLast {
             unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
-            if let trailers = slots[slot].trailers {
-                slots[slot].trailers = nil
-                unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
-                _ = unsafe withNameValues(trailers) {
-                    unsafe nghttp2_submit_trailer(handle, id, $0.baseAddress, $0.count)
-                }
+            if let kept = slots[slot].keptTrailers {
+                slots[slot].writesTrailers = count > 0 && hasEncodedBlock
+                if !slots[slot].writesTrailers { unsafe submitTrailers(id, kept.nameValues, flags) }
+            } else if let trailers = slots[slot].trailers.take() {
+                unsafe trailers.withNameValues { unsafe submitTrailers(id, $0, flags) }
             }
         }
         return count
     }
 
+    private func submitTrailers(
+        _ id: Int32, _ fields: UnsafeBufferPointer<nghttp2_nv>, _ flags: UnsafeMutablePointer<UInt32>
+    ) {
+        unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+        unsafe nghttp2_submit_trailer(handle, id, fields.baseAddress, fields.count)
+    }
+
     fileprivate func sendData(_ slot: Int, id: Int32, head: UnsafePointer<UInt8>, count: Int) -> Int32 {
-        guard output.readableBytes < outputLimit else {
+        guard outputCount < outputLimit else {
             isOutputFull = true
             return Int32(NGHTTP2_ERR_WOULDBLOCK.rawValue)
         }
         guard slots[slot].id == id, slots[slot].queuedByteCount >= count else {
             return Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
         }
-        unsafe output.writeWithUnsafeMutableBytes(minimumWritableBytes: 9 + count) { target in
-            unsafe target.copyMemory(from: UnsafeRawBufferPointer(start: head, count: 9))
-            var offset = 9
-            while offset < 9 + count {
-                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: target[offset..<9 + count])
-                offset += unsafe copyChunk(slot, to: rest)
-            }
-            return 9 + count
+        let trailers = slots[slot].writesTrailers ? slots[slot].keptTrailers : nil
+        let trailersByteCount = trailers.map { unsafe frameHeadByteCount + $0.block.count } ?? 0
+        let byteCount = frameHeadByteCount + count + trailersByteCount
+        guard outputCount + byteCount <= room.count else {
+            wantedRoom = byteCount
+            return Int32(NGHTTP2_ERR_WOULDBLOCK.rawValue)
+        }
+        // `frameSent` and `streamClosed` follow, for the same one.
+        latestID = id
+        latestSlot = slot
+        unsafe write(UnsafeRawBufferPointer(start: head, count: frameHeadByteCount))
+        let end = outputCount + count
+        while outputCount < end {
+            outputCount += unsafe copyChunk(slot, to: UnsafeMutableRawBufferPointer(rebasing: room[outputCount..<end]))
+        }
+        if let trailers {
+            slots[slot].writesTrailers = false
+            unsafe write(trailers: trailers.block, id, dataHead: end - count - frameHeadByteCount)
         }
         slots[slot].queuedByteCount -= count
         queuedByteTotal -= count
@@ -330,6 +357,22 @@ extension HTTP2Session {
             emit(.writable(StreamReference(slot: slot, id: id)))
         }
         return 0
+    }
+
+    /// Writes a header block that ends the stream, behind the DATA frame whose head is at that place of the output.
+    ///
+    /// nghttp2 believes that DATA to end the stream; the flag moves to this frame. Most calls end with the same block,
+    /// and this way it costs them a copy, instead of a frame more that nghttp2 makes, encodes, queues and frees.
+    private func write(trailers block: UnsafeRawBufferPointer, _ id: Int32, dataHead: Int) {
+        let endStream = UInt8(NGHTTP2_FLAG_END_STREAM.rawValue)
+        room[dataHead + 4] &= ~endStream
+        let length = UInt64(block.count) << 40
+        let kind = UInt64(NGHTTP2_HEADERS.rawValue) << 32
+        let flags = UInt64(endStream | UInt8(NGHTTP2_FLAG_END_HEADERS.rawValue)) << 24
+        // The head's nine bytes: three of length, kind, flags, four of the stream's number.
+        unsafe withUnsafeBytes(of: (length | kind | flags | UInt64(UInt32(id) >> 8)).bigEndian) { unsafe write($0) }
+        unsafe withUnsafeBytes(of: UInt8(truncatingIfNeeded: id)) { unsafe write($0) }
+        unsafe write(block)
     }
 
     /// Copies from the slot's first unsent chunk what fits; returns how many bytes that was. There has to be a chunk.

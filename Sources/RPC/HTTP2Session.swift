@@ -30,6 +30,9 @@ internal import NIOCore
         var isOversized: Bool
         /// The stream's first one.
         var isFirst: Bool
+        /// How many of the fields, from the first, are those of another block with the same `knownGeneration`.
+        var knownCount = 0
+        var knownGeneration = 0
     }
 
     enum Event: Equatable {
@@ -96,6 +99,10 @@ internal import NIOCore
         /// Bytes of a DATA frame that nghttp2 has begun and not yet had from us.
         var promisedByteCount = 0
         var trailers: HeaderFields?
+        /// In place of those.
+        var keptTrailers: KeptHeaders?
+        /// They are to be written right behind the DATA frame that nghttp2 has begun.
+        var writesTrailers = false
         /// Of the request: what its head declared, and the bytes of its DATA so far.
         var contentLength: Int?
         var receivedByteCount = 0
@@ -118,21 +125,19 @@ internal import NIOCore
     let handle: OpaquePointer
     /// Outlives the handle.
     private let memory: HTTP2Memory
-    @safe @exclusivity(unchecked) var slots: [Slot] = []
+    @safe @exclusivity(unchecked) var slots = SlotTable()
     @safe @exclusivity(unchecked) private var freeSlots: [Int] = []
 
     // The state of a header block in progress.
     var blockStart = 0
     var blockByteCount = 0
+    var blockKnownCount = 0
     var isBlockOversized = false
     var isBlockOpen = false
     /// Its fields are looked at: not once it broke the rules, for which its stream is reset.
     var takesFields = false
     @safe @exclusivity(unchecked) var rules = RequestRules()
     let known = KnownFields()
-    /// The latest of the block's fields, as long as they were known: which of `known.fields` are not in `headers` yet.
-    @safe @exclusivity(unchecked) var knownStart = 0
-    @safe @exclusivity(unchecked) var knownEnd = 0
     /// A block had so much more than the limit that nothing further is unpacked.
     var isBlockBomb = false
 
@@ -143,9 +148,16 @@ internal import NIOCore
     var inputBase: UnsafePointer<UInt8>?
     var inputCount = 0
     var receivedDataByteCount = 0
-    @safe @exclusivity(unchecked) var output = ByteBuffer()
+    /// Where `produce` puts bytes: what the caller's buffer has room for.
+    @safe @exclusivity(unchecked) var room = unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    @safe @exclusivity(unchecked) var outputCount = 0
     @safe @exclusivity(unchecked) var outputLimit = 0
     @safe @exclusivity(unchecked) var isOutputFull = false
+    /// Room that something wants which did not fit; 0: nothing.
+    @safe @exclusivity(unchecked) var wantedRoom = 0
+    /// nghttp2 has encoded a header block since the peer's latest SETTINGS. The first one after them may have to begin
+    /// with the new size of HPACK's table.
+    var hasEncodedBlock = false
     /// The slot that was asked for last, and its stream; 0: none. Frames of one stream often follow each other.
     var latestID: Int32 = 0
     var latestSlot = 0
@@ -223,19 +235,53 @@ internal import NIOCore
 
     /// Appends bytes to send until about `limit` are in the buffer. Returns whether more are ready.
     func produce(into buffer: inout ByteBuffer, limit: Int) throws(Failure) -> Bool {
-        swap(&output, &buffer)
-        defer { swap(&output, &buffer) }
-        outputLimit = limit
         isOutputFull = false
-        while output.readableBytes < limit {
+        wantedRoom = 0
+        // Of nghttp2, to be copied.
+        var frame = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
+        var result = 0
+        repeat {
+            let before = buffer.readableBytes
+            unsafe buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: wantedRoom) { room in
+                unsafe self.room = room
+                outputCount = 0
+                outputLimit = limit - before
+                wantedRoom = 0
+                result = unsafe fillRoom(&frame)
+                return outputCount
+            }
+            unsafe room = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+            if result < 0 { throw failure(Int32(clamping: result)) }
+        } while wantedRoom > 0
+        // With NO_COPY data, 0 also comes when our own callback said "full": that is not the end.
+        return result == 0 ? isOutputFull : wantsWrite
+    }
+
+    /// Lets nghttp2 write until the limit, or until something does not fit. Returns its latest result.
+    private func fillRoom(_ frame: inout UnsafeRawBufferPointer) -> Int {
+        var result = frame.count
+        while true {
+            if unsafe !frame.isEmpty {
+                guard outputCount + frame.count <= room.count else {
+                    wantedRoom = frame.count
+                    return result
+                }
+                unsafe write(frame)
+                unsafe frame = UnsafeRawBufferPointer(start: nil, count: 0)
+            }
+            guard outputCount < outputLimit else { return result }
             var bytes: UnsafePointer<UInt8>?
-            let count = unsafe nghttp2_session_mem_send(handle, &bytes)
-            if count < 0 { throw failure(Int32(clamping: count)) }
-            // With NO_COPY data, 0 also comes when our own callback said "full": that is not the end.
-            if count == 0 { return isOutputFull }
-            unsafe output.writeBytes(UnsafeRawBufferPointer(start: bytes, count: count))
+            result = unsafe nghttp2_session_mem_send(handle, &bytes)
+            if result <= 0 { return result }
+            unsafe frame = UnsafeRawBufferPointer(start: bytes, count: result)
         }
-        return wantsWrite
+    }
+
+    /// Adds bytes to the output. There has to be room for them.
+    func write(_ bytes: UnsafeRawBufferPointer) {
+        let target = unsafe UnsafeMutableRawBufferPointer(rebasing: room[outputCount..<outputCount + bytes.count])
+        unsafe target.copyMemory(from: bytes)
+        outputCount += bytes.count
     }
 
     var wantsWrite: Bool { unsafe nghttp2_session_want_write(handle) != 0 }
@@ -258,7 +304,7 @@ internal import NIOCore
     /// Opens a stream (client). The body follows by `enqueue` and `finish`.
     func request(_ fields: HeaderFields) throws(Failure) -> StreamReference {
         let slot = claimSlot()
-        let id = unsafe withNameValues(fields) { nameValues in
+        let id = unsafe fields.withNameValues { nameValues in
             unsafe withProvider(slot) { provider in
                 unsafe nghttp2_submit_request(
                     handle, nil, nameValues.baseAddress, nameValues.count, provider, Self.userData(slot))
@@ -275,11 +321,20 @@ internal import NIOCore
     /// Answers a request (server). Without a body the block also ends the stream.
     func respond(_ stream: StreamReference, _ fields: HeaderFields, hasBody: Bool) {
         guard isOpen(stream) else { return }
-        _ = unsafe withNameValues(fields) { nameValues in
+        _ = unsafe fields.withNameValues { nameValues in
             unsafe withProvider(stream.slot) { provider in
                 unsafe nghttp2_submit_response(
                     handle, stream.id, nameValues.baseAddress, nameValues.count, hasBody ? provider : nil)
             }
+        }
+    }
+
+    /// Answers a request by a head that most calls have; a body follows.
+    func respond(_ stream: StreamReference, _ headers: KeptHeaders) {
+        guard isOpen(stream) else { return }
+        let fields = unsafe headers.nameValues
+        _ = unsafe withProvider(stream.slot) { provider in
+            unsafe nghttp2_submit_response(handle, stream.id, fields.baseAddress, fields.count, provider)
         }
     }
 
@@ -305,6 +360,14 @@ internal import NIOCore
         resume(stream)
     }
 
+    /// Ends our side after what is queued, by trailers that most calls have (server).
+    func finish(_ stream: StreamReference, _ trailers: KeptHeaders) {
+        guard isOpen(stream), !slots[stream.slot].isFinished else { return }
+        slots[stream.slot].isFinished = true
+        slots[stream.slot].keptTrailers = trailers
+        resume(stream)
+    }
+
     /// Drops queued chunks that are wholly unsent. `false`: one is half sent, so that only `reset` can end the stream.
     func discardUnsent(_ stream: StreamReference) -> Bool {
         guard isOpen(stream) else { return true }
@@ -323,7 +386,8 @@ internal import NIOCore
 
     /// Credits bytes to the stream's window: the application has taken them.
     func consume(_ stream: StreamReference, _ byteCount: Int) {
-        guard byteCount > 0, isOpen(stream) else { return }
+        // Where nothing more will come, nobody waits for a window.
+        guard byteCount > 0, isOpen(stream), !slots[stream.slot].isRemoteEnded else { return }
         unsafe nghttp2_session_consume_stream(handle, stream.id, byteCount)
     }
 
@@ -389,28 +453,6 @@ internal import NIOCore
     }
 
     // MARK: - nghttp2
-
-    /// The fields as nghttp2 wants them, valid inside `body`; it copies them, but for those that are kept for ever.
-    func withNameValues<Result>(_ fields: HeaderFields, _ body: (UnsafeBufferPointer<nghttp2_nv>) -> Result) -> Result {
-        unsafe fields.bytes.withUnsafeBufferPointer { bytes in
-            unsafe withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: fields.count) { nameValues in
-                // Never written through: nghttp2 declares the pointers mutable, and copies or reads.
-                let base = unsafe UnsafeMutablePointer(mutating: fields.permanentBytes ?? bytes.baseAddress)
-                let flags = unsafe fields.permanentBytes == nil
-                    ? NGHTTP2_NV_FLAG_NONE.rawValue
-                    : NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue
-                for (index, field) in fields.fields.enumerated() {
-                    unsafe nameValues.initializeElement(
-                        at: index,
-                        to: nghttp2_nv(
-                            name: base.map { unsafe $0 + field.start }, value: base.map { unsafe $0 + field.middle },
-                            namelen: field.middle - field.start, valuelen: field.end - field.middle,
-                            flags: UInt8(flags)))
-                }
-                return unsafe body(UnsafeBufferPointer(nameValues))
-            }
-        }
-    }
 
     private func withProvider<Result>(
         _ slot: Int, _ body: (UnsafePointer<nghttp2_data_provider>) -> Result

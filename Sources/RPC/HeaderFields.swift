@@ -1,9 +1,9 @@
+internal import CNGHTTP2
 private import Glibc
 
 /// Headers as flat bytes: one buffer, and for each field where its name and value are. No allocation a field.
 ///
-/// `@unchecked Sendable`: a value, but for the pointer, whose bytes never change.
-@safe struct HeaderFields: @unchecked Sendable {
+struct HeaderFields: Sendable {
     /// Where a field is: its value follows its name.
     struct Field {
         var start: Int
@@ -19,8 +19,6 @@ private import Glibc
     private(set) var bytes: [UInt8] = []
     private(set) var byteCount = 0
     private(set) var fields: [Field] = []
-    /// The same bytes at a place that they never leave, if `keptForever`: nghttp2 then refers to them.
-    private(set) var permanentBytes: UnsafePointer<UInt8>?
 
     init() {}
 
@@ -30,17 +28,31 @@ private import Glibc
 
     var count: Int { fields.count }
 
-    /// These headers for sending over and over, without a copy each time. For constants: the memory is never freed.
-    var keptForever: HeaderFields {
-        let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: byteCount)
-        _ = unsafe copy.initialize(from: bytes.prefix(byteCount))
-        var result = self
-        unsafe result.permanentBytes = UnsafePointer(copy.baseAddress)
-        return result
+    /// The fields as nghttp2 wants them, valid inside `body`; it copies them.
+    func withNameValues<Result>(_ body: (UnsafeBufferPointer<nghttp2_nv>) -> Result) -> Result {
+        unsafe bytes.withUnsafeBufferPointer { bytes in
+            unsafe withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: count) { nameValues in
+                // Never written through: nghttp2 declares the pointers mutable, and copies.
+                let base = unsafe UnsafeMutablePointer(mutating: bytes.baseAddress)
+                unsafe write(nameValues, base: base, flags: UInt8(NGHTTP2_NV_FLAG_NONE.rawValue))
+                return unsafe body(UnsafeBufferPointer(nameValues))
+            }
+        }
+    }
+
+    fileprivate func write(
+        _ target: UnsafeMutableBufferPointer<nghttp2_nv>, base: UnsafeMutablePointer<UInt8>?, flags: UInt8
+    ) {
+        for (index, field) in fields.enumerated() {
+            unsafe target.initializeElement(
+                at: index,
+                to: nghttp2_nv(
+                    name: base.map { unsafe $0 + field.start }, value: base.map { unsafe $0 + field.middle },
+                    namelen: field.middle - field.start, valuelen: field.end - field.middle, flags: flags))
+        }
     }
 
     mutating func append(_ name: String, _ value: some Sequence<UInt8>) {
-        unsafe permanentBytes = nil
         bytes.removeLast(bytes.count - byteCount)
         let start = byteCount
         bytes.append(contentsOf: name.utf8)
@@ -53,7 +65,6 @@ private import Glibc
 
     /// Takes one received field: two copies into room that is there already.
     mutating func append(_ kind: HeaderName, name: Span<UInt8>, value: Span<UInt8>) {
-        unsafe permanentBytes = nil
         let middle = byteCount + name.count
         let end = middle + value.count
         if bytes.count < end { bytes.append(contentsOf: repeatElement(0, count: max(256, end))) }
@@ -73,7 +84,6 @@ private import Glibc
     /// Takes some fields of others, which lie one behind the other.
     mutating func append(_ other: HeaderFields, _ range: Range<Int>) {
         guard let first = range.first, let last = range.last else { return }
-        unsafe permanentBytes = nil
         let source = other.fields[first].start..<other.fields[last].end
         let shift = byteCount - source.lowerBound
         let end = byteCount + source.count
@@ -84,10 +94,16 @@ private import Glibc
                 unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[byteCount..<end]).copyMemory(from: part)
             }
         }
-        for index in range {
-            let field = other.fields[index]
-            let (start, middle, end) = (field.start + shift, field.middle + shift, field.end + shift)
-            fields.append(Field(start: start, middle: middle, end: end, kind: field.kind))
+        let before = fields.count
+        unsafe other.fields.withUnsafeBufferPointer {
+            unsafe fields.append(contentsOf: UnsafeBufferPointer(rebasing: $0[range]))
+        }
+        unsafe fields.withUnsafeMutableBufferPointer { fields in
+            for index in before..<fields.count {
+                unsafe fields[index].start &+= shift
+                unsafe fields[index].middle &+= shift
+                unsafe fields[index].end &+= shift
+            }
         }
         byteCount = end
     }
@@ -114,6 +130,9 @@ private import Glibc
         }
         self = rest
     }
+
+    /// Whether all of these are the application's.
+    func areCustom(_ range: Range<Int>) -> Bool { range.allSatisfy { fields[$0].kind == .custom } }
 
     func nameIs(_ index: Int, _ name: StaticString) -> Bool {
         Self.equal(bytes.span, fields[index].start, fields[index].middle, name)
@@ -144,5 +163,35 @@ private import Glibc
             value = value * 10 + Int(byte - 0x30)
         }
         return value
+    }
+}
+
+/// Headers for sending over and over: nghttp2 refers to them, and copies nothing.
+///
+/// `@unchecked Sendable`: the memory never changes, and is never freed.
+@safe struct KeptHeaders: @unchecked Sendable {
+    /// As nghttp2 wants them.
+    let nameValues: UnsafeBufferPointer<nghttp2_nv>
+    /// As a header block: literals, which need nothing of HPACK's table and leave nothing in it.
+    let block: UnsafeRawBufferPointer
+
+    /// - Precondition: names and values are shorter than 127 bytes.
+    init(_ headers: HeaderFields) {
+        let bytes = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: headers.byteCount)
+        _ = unsafe bytes.initialize(from: headers.bytes.prefix(headers.byteCount))
+        let flags = NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue
+        let nameValues = UnsafeMutableBufferPointer<nghttp2_nv>.allocate(capacity: headers.count)
+        unsafe headers.write(nameValues, base: bytes.baseAddress, flags: UInt8(flags))
+        unsafe self.nameValues = UnsafeBufferPointer(nameValues)
+        var literals: [UInt8] = []
+        for field in headers.fields {
+            precondition(max(field.name.count, field.value.count) < 127, "kept headers are short")
+            // RFC 7541 section 6.2.2: a literal without indexing, with a new name.
+            literals += [0, UInt8(field.name.count)] + headers.bytes[field.name]
+            literals += [UInt8(field.value.count)] + headers.bytes[field.value]
+        }
+        let block = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: literals.count)
+        _ = unsafe block.initialize(from: literals)
+        unsafe self.block = UnsafeRawBufferPointer(UnsafeBufferPointer(block))
     }
 }

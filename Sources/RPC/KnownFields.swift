@@ -10,10 +10,10 @@ internal import CNGHTTP2
     private static let countLimit = 64
     private static let longestPause = 256
 
-    @safe private struct Entry {
-        /// `nil`: never known again.
-        var name: OpaquePointer?
-        var value: OpaquePointer?
+    struct Entry {
+        /// nghttp2's buffers, as numbers; 0: never known again.
+        fileprivate var name = 0
+        fileprivate var value = 0
         var byteCount: Int
         var effect: RequestRules.Effect
     }
@@ -23,6 +23,8 @@ internal import CNGHTTP2
     @safe @exclusivity(unchecked) private var count = 0
     /// The same fields with their bytes.
     @safe @exclusivity(unchecked) private(set) var fields = HeaderFields()
+    /// Another one since the fields are others.
+    @safe @exclusivity(unchecked) private(set) var generation = 0
     /// The present block's fields are to be learnt.
     @safe @exclusivity(unchecked) private var isLearning = false
     /// The latest block was learnt.
@@ -30,9 +32,11 @@ internal import CNGHTTP2
     /// Blocks to go before the next one is learnt, where that has not helped: twice as many each time.
     @safe @exclusivity(unchecked) private var pause = 0
     @safe @exclusivity(unchecked) private var nextPause = 1
-    /// Of the present block: fields so far, and those that were known.
+    /// Of the present block: fields so far, and those that were known, as far as their runs are taken.
     @safe @exclusivity(unchecked) private var position = 0
     @safe @exclusivity(unchecked) private var knownCount = 0
+    /// Where the run of known fields began that goes on up to `position`.
+    @safe @exclusivity(unchecked) private var runStart = 0
 
     deinit {
         forget()
@@ -53,6 +57,7 @@ internal import CNGHTTP2
         }
         hasLearnt = false
         position = 0
+        runStart = 0
         knownCount = 0
     }
 
@@ -66,19 +71,28 @@ internal import CNGHTTP2
         hasLearnt = true
     }
 
-    /// The next field of the block: where it is in `fields`, and what it is, if it is known.
+    /// What the next field of the block is, if it is known. Known fields that follow each other are a run.
     @inline(__always)
-    func next(
-        _ name: OpaquePointer, _ value: OpaquePointer
-    ) -> (index: Int, byteCount: Int, effect: RequestRules.Effect)? {
+    func next(_ name: OpaquePointer, _ value: OpaquePointer) -> UnsafePointer<Entry>? {
         let index = position
-        position += 1
-        guard index < count, unsafe entries[index].value == value, unsafe entries[index].name == name else {
-            return nil
-        }
-        knownCount += 1
-        return unsafe (index, entries[index].byteCount, entries[index].effect)
+        position = index &+ 1
+        guard index < count, unsafe entries[index].value == Int(bitPattern: value),
+            unsafe entries[index].name == Int(bitPattern: name)
+        else { return nil }
+        return unsafe UnsafePointer(entries + index)
     }
+
+    /// Which of `fields` the run was, now that it is over: at the end of the block, or because of the latest field
+    /// (`butLatest`), which is not one of it.
+    func takeRun(butLatest: Bool) -> Range<Int> {
+        let end = butLatest ? position - 1 : position
+        defer { runStart = position }
+        guard runStart < end else { return 0..<0 }
+        knownCount += end - runStart
+        return runStart..<end
+    }
+
+    func dropRun() { runStart = position }
 
     /// The field that `next` did not know. `isSteady`: its effect is always the same.
     func learn(
@@ -92,12 +106,12 @@ internal import CNGHTTP2
             return
         }
         fields.append(kind, name: nameBytes, value: valueBytes)
-        var entry = unsafe Entry(name: nil, value: nil, byteCount: byteCount, effect: effect)
+        var entry = Entry(byteCount: byteCount, effect: effect)
         if isSteady {
             unsafe nghttp2_rcbuf_incref(name)
             unsafe nghttp2_rcbuf_incref(value)
-            unsafe entry.name = name
-            unsafe entry.value = value
+            entry.name = Int(bitPattern: name)
+            entry.value = Int(bitPattern: value)
         }
         unsafe (entries + count).initialize(to: entry)
         count += 1
@@ -109,11 +123,11 @@ internal import CNGHTTP2
     /// Gives the buffers back.
     func forget() {
         for index in 0..<count {
-            guard let name = unsafe entries[index].name, let value = unsafe entries[index].value else { continue }
-            unsafe nghttp2_rcbuf_decref(name)
-            unsafe nghttp2_rcbuf_decref(value)
+            unsafe nghttp2_rcbuf_decref(OpaquePointer(bitPattern: entries[index].name))
+            unsafe nghttp2_rcbuf_decref(OpaquePointer(bitPattern: entries[index].value))
         }
         count = 0
+        generation += 1
         fields.removeFirst(fields.count)
     }
 }

@@ -47,10 +47,11 @@ struct Deframer {
             unsafe input = input.base[start + 5..<input.endIndex]
             if unsafe remaining <= input.count {
                 // The whole message lies here, as most do.
-                defer { unsafe input = input.base[input.startIndex + remaining..<input.endIndex] }
+                let end = start + 5 + remaining
+                defer { unsafe input = input.base[end..<input.endIndex] }
                 prefixCount = 0
                 prefix = 0
-                return unsafe [UInt8](UnsafeRawBufferPointer(rebasing: input.prefix(remaining)))
+                return unsafe [UInt8](UnsafeRawBufferPointer(rebasing: input.base[start + 5..<end]))
             }
             body.reserveCapacity(min(remaining, 64 << 10))
         }
@@ -154,7 +155,7 @@ struct InboundMessages {
     mutating func receive(_ bytes: UnsafeRawBufferPointer) throws(RPCStatus) -> Int {
         uncredited += bytes.count
         var rest = unsafe bytes[...]
-        while let message = unsafe try deframer.next(&rest) {
+        while unsafe !rest.isEmpty, let message = unsafe try deframer.next(&rest) {
             waitingByteCount += message.count + 5
             receivedCount += 1
             receivedByteCount += message.count

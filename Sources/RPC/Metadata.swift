@@ -120,13 +120,11 @@ extension Metadata {
         entries.append(Entry(key: key, value: .text(text)))
     }
 
-    init(received fields: ReceivedFields) { storage = .received(fields) }
+    init(received fields: ReceivedFields) { if !fields.isEmpty { storage = .received(fields) } }
 
     /// Takes one received header. A `-bin` value may be a comma-separated list; what is not base64 is left out.
     mutating func appendReceived(_ headers: HeaderFields, _ index: Int) {
-        var fields = ReceivedFields()
-        fields.append(headers.bytes.span, headers.fields[index])
-        entries += fields.entries
+        entries += ReceivedFields(ReceivedFields(), and: headers, index..<index + 1).entries
     }
 
     /// Lends the bytes of the first text value of a key, without making a string of them where they came in a request.
@@ -146,16 +144,33 @@ struct ReceivedFields: Sendable {
     private static let sizeCount = 8
     private var bytes: [UInt8] = []
 
+    init() {}
+
     var isEmpty: Bool { bytes.isEmpty }
 
-    /// Adds a field of a header block, whose bytes are given.
-    mutating func append(_ block: Span<UInt8>, _ field: HeaderFields.Field) {
-        // Room for the rest of an ordinary request's.
-        if bytes.isEmpty { bytes.reserveCapacity(max(192, field.end - field.start + Self.sizeCount)) }
-        let sizes = UInt64(field.middle - field.start) << 32 | UInt64(field.end - field.middle)
-        unsafe withUnsafeBytes(of: sizes) { unsafe bytes.append(contentsOf: $0) }
-        unsafe block.withUnsafeBufferPointer {
-            unsafe bytes.append(contentsOf: UnsafeBufferPointer(rebasing: $0[field.start..<field.end]))
+    /// The fields of others, and after them the custom ones of some headers.
+    init(_ others: ReceivedFields, and headers: HeaderFields, _ range: Range<Int>) {
+        var total = others.bytes.count
+        for index in range where headers.fields[index].kind == .custom {
+            total += Self.sizeCount + headers.fields[index].end - headers.fields[index].start
+        }
+        // On the stack, and then an array of it: to fill one that is there already costs more than this copy.
+        bytes = unsafe withUnsafeTemporaryAllocation(byteCount: total, alignment: 8) { target in
+            unsafe others.bytes.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
+            var end = others.bytes.count
+            unsafe headers.bytes.withUnsafeBytes { source in
+                for index in range {
+                    let field = headers.fields[index]
+                    guard field.kind == .custom else { continue }
+                    let sizes = UInt64(field.middle - field.start) << 32 | UInt64(field.end - field.middle)
+                    unsafe target.storeBytes(of: sizes, toByteOffset: end, as: UInt64.self)
+                    let start = end + Self.sizeCount
+                    end = start + field.end - field.start
+                    unsafe UnsafeMutableRawBufferPointer(rebasing: target[start..<end])
+                        .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[field.start..<field.end]))
+                }
+            }
+            return unsafe [UInt8](UnsafeRawBufferPointer(target))
         }
     }
 

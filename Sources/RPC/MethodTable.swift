@@ -5,11 +5,12 @@ final class ServedMethod: Sendable {
     let path: String
     let kind: RPCMethod.Kind
     let execution: HandlerExecution?
-    let handle: @Sendable (ServerCall) async throws -> [UInt8]?
-    /// What each interceptor does at a call's beginning, meanwhile, and at its end. As functions: to call one of those
-    /// costs less than to take a copy of an interceptor out of a list.
+    let handler: RPCMethod.Handler
+    /// What each interceptor does at a call's beginning and meanwhile. As functions: to call one of those costs less
+    /// than to take a copy of an interceptor out of a list.
     let begin: [@Sendable (inout CallContext) -> RPCStatus?]
     let progress: [@Sendable (CallTraffic) -> Void]
+    /// What they do at its end, in reverse: the first of them, the first two, and so on up to all.
     let end: [@Sendable (CallContext, RPCStatus, CallSummary) -> Void]
     private let pathBytes: [UInt8]
 
@@ -17,10 +18,21 @@ final class ServedMethod: Sendable {
         path = method.path
         kind = method.kind
         execution = method.execution
-        handle = method.handle
+        handler = method.handler
         begin = hooks.map { hook in { hook.begin(&$0) } }
         progress = hooks.map { hook in { hook.progress($0) } }
-        end = hooks.map { hook in { hook.end($0, $1, $2) } }
+        var end: [@Sendable (CallContext, RPCStatus, CallSummary) -> Void] = []
+        for hook in hooks {
+            guard let earlier = end.last else {
+                end.append { hook.end($0, $1, $2) }
+                continue
+            }
+            end.append { context, status, summary in
+                hook.end(context, status, summary)
+                earlier(context, status, summary)
+            }
+        }
+        self.end = end
         pathBytes = Array(method.path.utf8)
     }
 
@@ -43,8 +55,8 @@ struct MethodTable: Sendable {
     let unknown: ServedMethod
 
     init(_ services: [any RPCService], _ interceptors: [any ServerInterceptor] = []) throws(RPCError) {
-        unknown = ServedMethod(
-            RPCMethod(path: "", kind: .unary) { _ in nil }, hooks: interceptors.map { $0.hooks(for: .unknown) })
+        let nothing = RPCMethod(path: "", kind: .unary, handler: .call { _ in nil })
+        unknown = ServedMethod(nothing, hooks: interceptors.map { $0.hooks(for: .unknown) })
         for service in services {
             for method in service.methods {
                 let path = Array(method.path.utf8)[...]

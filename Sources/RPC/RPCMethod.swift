@@ -36,9 +36,30 @@ public struct RPCMethod: Sendable {
     public let kind: Kind
     /// Where the handler runs; `nil` leaves it to the server's configuration.
     public var execution: HandlerExecution?
-    /// Runs the handler on a call whose head was accepted. Returning means OK, with the response of a call with
-    /// exactly one.
-    let handle: @Sendable (ServerCall) async throws -> [UInt8]?
+    let handler: Handler
+
+    /// Runs a handler. Returning means OK.
+    enum Handler: Sendable {
+        /// From the request's bytes to the response's.
+        case unary(@Sendable ([UInt8], CallContext) async throws -> [UInt8])
+        /// On a call whose head was accepted; with the response of a call with exactly one.
+        case call(@Sendable (ServerCall) async throws -> [UInt8]?)
+    }
+
+    init(path: String, kind: Kind, execution: HandlerExecution? = nil, handler: Handler) {
+        self.path = path
+        self.kind = kind
+        self.execution = execution
+        self.handler = handler
+    }
+
+    @usableFromInline
+    init(
+        unary path: String, execution: HandlerExecution?,
+        _ handler: @escaping @Sendable ([UInt8], CallContext) async throws -> [UInt8]
+    ) {
+        self.init(path: path, kind: .unary, execution: execution, handler: .unary(handler))
+    }
 
     /// This method, with its handler run there.
     public func running(on execution: HandlerExecution) -> RPCMethod {
@@ -48,13 +69,16 @@ public struct RPCMethod: Sendable {
     }
 
     /// One request, one response.
+    ///
+    /// Inlinable, so that it is made for its types: that saves a twentieth of what a call costs.
+    @inlinable
     public static func unary<Request: RPCMessage, Response: RPCMessage>(
         _ path: String, execution: HandlerExecution? = nil,
         handler: @escaping @Sendable (Request, CallContext) async throws -> Response
     ) -> RPCMethod {
-        RPCMethod(path: path, kind: .unary, execution: execution) { call in
-            let request = try Request(message: call.onlyRequest)
-            return try await handler(request, call.context).messageBytes()
+        RPCMethod(unary: path, execution: execution) { bytes, context in
+            let request = try Request(message: bytes)
+            return try await handler(request, context).messageBytes()
         }
     }
 
@@ -63,11 +87,11 @@ public struct RPCMethod: Sendable {
         _ path: String, execution: HandlerExecution? = nil,
         handler: @escaping @Sendable (Request, ResponseWriter<Response>, CallContext) async throws -> Void
     ) -> RPCMethod {
-        RPCMethod(path: path, kind: .serverStreaming, execution: execution) { call in
-            let request = try Request(message: call.onlyRequest)
+        RPCMethod(path: path, kind: .serverStreaming, execution: execution, handler: .call { call in
+            let request = try Request(message: call.takeOnlyRequest())
             try await handler(request, ResponseWriter(call: call), call.context)
             return nil
-        }
+        })
     }
 
     /// Many requests, one response.
@@ -75,9 +99,9 @@ public struct RPCMethod: Sendable {
         _ path: String, execution: HandlerExecution? = nil,
         handler: @escaping @Sendable (RequestStream<Request>, CallContext) async throws -> Response
     ) -> RPCMethod {
-        RPCMethod(path: path, kind: .clientStreaming, execution: execution) { call in
+        RPCMethod(path: path, kind: .clientStreaming, execution: execution, handler: .call { call in
             try await handler(RequestStream(call: call), call.context).messageBytes()
-        }
+        })
     }
 
     /// Many requests, many responses, in any order.
@@ -86,10 +110,10 @@ public struct RPCMethod: Sendable {
         handler:
             @escaping @Sendable (RequestStream<Request>, ResponseWriter<Response>, CallContext) async throws -> Void
     ) -> RPCMethod {
-        RPCMethod(path: path, kind: .bidirectional, execution: execution) { call in
+        RPCMethod(path: path, kind: .bidirectional, execution: execution, handler: .call { call in
             try await handler(RequestStream(call: call), ResponseWriter(call: call), call.context)
             return nil
-        }
+        })
     }
 }
 
@@ -143,6 +167,7 @@ public struct RequestStream<Request: RPCMessage>: AsyncSequence, Sendable {
 
 extension RPCMessage {
     /// The message in these bytes; whatever its reader throws becomes a status.
+    @inlinable
     init(message bytes: [UInt8]) throws(RPCStatus) {
         do {
             unsafe try self.init(serializedBytes: bytes.span.bytes)
@@ -153,6 +178,7 @@ extension RPCMessage {
         }
     }
 
+    @inlinable
     func messageBytes() throws(RPCStatus) -> [UInt8] {
         do {
             return try serializedBytes()

@@ -143,11 +143,9 @@ enum FieldBytes {
 
         @inline(__always)
         func containsAll(_ bytes: Span<UInt8>) -> Bool {
-            for index in bytes.indices {
-                let byte = bytes[index]
-                guard byte < 128, (byte < 64 ? low : high) >> UInt64(byte & 63) & 1 == 1 else { return false }
+            unsafe bytes.withUnsafeBufferPointer { bytes in
+                unsafe bytes.allSatisfy { $0 < 128 && ($0 < 64 ? low : high) >> UInt64($0 & 63) & 1 == 1 }
             }
-            return true
         }
     }
 
@@ -201,21 +199,23 @@ enum FieldBytes {
         let ones: UInt64 = 0x0101_0101_0101_0101
         let tops = ones << 7
         let raw = unsafe bytes.bytes
+        guard raw.byteCount >= 8 else {
+            for index in bytes.indices where bytes[index] < bound || bytes[index] == 0x7F { return true }
+            return false
+        }
+        // The last word overlaps the one before it.
+        let last = raw.byteCount - 8
         var offset = 0
-        while offset + 8 <= raw.byteCount {
+        while true {
             let word = unsafe raw.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
             // The top bit of a byte is set by these subtractions if it is such a byte, or if one before it is.
             let below = (word &- UInt64(bound) * ones) & ~word
             let deletes = word ^ (0x7F * ones)
             let delete = (deletes &- ones) & ~deletes
             if (below | delete) & tops != 0 { return true }
-            offset += 8
+            guard offset < last else { return false }
+            offset = min(offset + 8, last)
         }
-        while offset < bytes.count {
-            if bytes[offset] < bound || bytes[offset] == 0x7F { return true }
-            offset += 1
-        }
-        return false
     }
 
     @inline(__always)

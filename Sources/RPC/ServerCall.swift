@@ -4,7 +4,8 @@ internal import NIOCore
 
 /// One call on the server: the stream's state, the handler's task, and what they wait for from each other.
 ///
-/// `@unchecked Sendable` as `StreamEndpoint` says; `onlyRequest` is set before the handler's task is made.
+/// `@unchecked Sendable` as `StreamEndpoint` says; `onlyRequest` is set before the
+/// handler's task is made, and from then on the handler's alone.
 final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private enum Phase {
         /// No header sent. → answering, finished
@@ -39,8 +40,9 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private let hookCount: Int
     @safe @exclusivity(unchecked) private var traffic = CallTraffic()
     @safe @exclusivity(unchecked) private var reported = CallTraffic()
-    /// The request of a call with exactly one.
-    @safe @exclusivity(unchecked) private(set) var onlyRequest: [UInt8] = []
+    /// The request of a call with exactly one, until its handler takes it, and its size.
+    @safe @exclusivity(unchecked) private var onlyRequest: [UInt8] = []
+    @safe @exclusivity(unchecked) private var onlyRequestByteCount = 0
     private let encoding: CallEncoding
     private let server: ServerConnection.Environment
     private let stream: HTTP2Session.StreamReference
@@ -78,19 +80,19 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     // MARK: - From the connection, on the loop
 
     /// The head was accepted: watches the deadline, and starts a handler that reads a stream.
-    func accept() {
-        if let deadline = context.deadline { connection?.setAlarm(deadline) }
-        if method.kind.requestIsStream { startHandler() }
+    func accept(_ connection: ServerConnection) {
+        if let deadline = context.callDeadline { connection.setAlarm(deadline) }
+        if method.kind.requestIsStream { startHandler(connection) }
     }
 
-    func receive(_ bytes: UnsafeRawBufferPointer) {
+    func receive(_ bytes: UnsafeRawBufferPointer, _ connection: ServerConnection) {
         guard phase != .finished else { return }
         do throws(RPCStatus) {
             let credit = unsafe try inbound.receive(bytes)
             traffic.requestCount = inbound.receivedCount
             traffic.requestByteCount = inbound.receivedByteCount
-            connection?.session.consume(stream, credit)
-            guard countHeld() else { throw Self.noMemory }
+            connection.session.consume(stream, credit)
+            guard countHeld(connection) else { throw Self.noMemory }
         } catch {
             end(error)
             return
@@ -98,7 +100,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         serveReader()
     }
 
-    func receiveEnd() {
+    func receiveEnd(_ connection: ServerConnection) {
         guard phase != .finished else { return }
         do throws(RPCStatus) {
             try inbound.end()
@@ -108,7 +110,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
                 if UnpackJob.isWorthIt(message, maxByteCount: inbound.maxMessageByteCount) {
                     try unpack(message, credit: 0)
                 } else {
-                    try begin(with: message.unpacked(maxByteCount: inbound.maxMessageByteCount))
+                    try begin(with: message.unpacked(maxByteCount: inbound.maxMessageByteCount), connection)
                 }
             } else {
                 throw RPCStatus(.unimplemented, "\(inbound.count) requests, exactly 1 is expected")
@@ -119,22 +121,23 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     }
 
     /// The request of a call with one is there.
-    private func begin(with request: [UInt8]) throws(RPCStatus) {
+    private func begin(with request: [UInt8], _ connection: ServerConnection) throws(RPCStatus) {
         onlyRequest = request
+        onlyRequestByteCount = request.count
         // Longer than it came, if it was compressed.
-        if request.count > inbound.receivedByteCount, !countHeld() { throw Self.noMemory }
-        startHandler()
+        if request.count > inbound.receivedByteCount, !countHeld(connection) { throw Self.noMemory }
+        startHandler(connection)
     }
 
     private func unpack(_ message: InboundMessages.Message, credit: Int) throws(RPCStatus) {
         let job = UnpackJob(message, maxByteCount: inbound.maxMessageByteCount)
         unpacking = .running(job, byteCount: message.unpackedByteCount)
-        guard countHeld() else { throw Self.noMemory }
+        if let connection, !countHeld(connection) { throw Self.noMemory }
         job.start(on: loop) { self.unpacked($0, credit: credit) }
     }
 
     private func unpacked(_ outcome: Result<[UInt8], RPCStatus>, credit: Int) {
-        guard phase != .finished else { return }
+        guard phase != .finished, let connection else { return }
         unpacking = .idle
         do throws(RPCStatus) {
             let message = try outcome.get()
@@ -142,7 +145,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
                 unpacking = .done(message, credit: credit)
                 serveReader()
             } else {
-                try begin(with: message)
+                try begin(with: message, connection)
             }
         } catch {
             end(error)
@@ -152,24 +155,23 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
     private static let noMemory = RPCStatus(.resourceExhausted, "the server holds too much for its clients already")
 
     /// Tells the connection what this call holds of requests. `false`: there is no room for it.
-    private func countHeld() -> Bool {
-        guard let connection else { return true }
-        let held = phase == .finished ? 0 : inbound.heldByteCount + unpacking.heldByteCount + onlyRequest.count
+    private func countHeld(_ connection: ServerConnection) -> Bool {
+        let held = phase == .finished ? 0 : inbound.heldByteCount + unpacking.heldByteCount + onlyRequestByteCount
         defer { heldByteCount = held }
         return connection.hold(held - heldByteCount)
     }
 
     /// The stream is closed: by a reset, by its regular end, or with the connection.
-    func streamClosed(_ status: RPCStatus) {
-        end(status)
+    func streamClosed(_ status: @autoclosure () -> RPCStatus) {
+        if phase != .finished { end(status()) }
         _ = connection?.hold(-heldByteCount)
         heldByteCount = 0
         connection = nil
     }
 
     /// Ends the call if its deadline has passed; returns that of a call that goes on.
-    func checkDeadline(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
-        guard phase != .finished, let deadline = context.deadline else { return nil }
+    func checkDeadline(now: CallDeadline) -> CallDeadline? {
+        guard phase != .finished, let deadline = context.callDeadline else { return nil }
         guard deadline <= now else { return deadline }
         end(RPCStatus(.deadlineExceeded, "the deadline passed"))
         return nil
@@ -192,35 +194,55 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     // MARK: - Handler
 
-    private func startHandler() {
-        guard !hasStarted, phase != .finished, let connection else { return }
+    private func startHandler(_ connection: ServerConnection) {
+        guard !hasStarted, phase != .finished else { return }
         hasStarted = true
         server.handlers.started()
-        var executor: EventLoopExecutor?
-        if (method.execution ?? server.configuration.execution) == .eventLoop {
-            executor = connection.executor
-            connection.executor.runNextJobAtOnce()
-        }
-        let started = Task(executorPreference: executor) { [self] in
-            let status: RPCStatus
-            var response: [UInt8]?
-            do {
-                response = try await CallContext.$current.withValue(context) { try await method.handle(self) }
-                status = .ok
-            } catch {
-                status = Self.status(of: error, path: method.path, server.log)
+        let started =
+            switch method.execution ?? server.configuration.execution {
+            case .eventLoop: connection.handlerTasks.run(self)
+            case .sharedPool: Task { _ = await runHandler() }
             }
-            if loop.inEventLoop {
-                handlerReturned(status, response)
-            } else {
-                loop.execute { [response] in self.handlerReturned(status, response) }
-            }
-            server.handlers.finished()
-        }
         // A handler that never suspended is done already; one that was ended meanwhile has missed its cancellation.
         guard !hasReturned else { return }
         task = started
-        if phase == .finished { started.cancel() }
+        if phase == .finished { started?.cancel() }
+    }
+
+    /// The request of a call with exactly one. Once: what is decoded need not be kept in its bytes too.
+    func takeOnlyRequest() -> [UInt8] {
+        defer { onlyRequest = [] }
+        return onlyRequest
+    }
+
+    /// Runs the handler, and answers with what comes of it. Returns whether that was on the loop, where every handler
+    /// ends that began there.
+    ///
+    /// Concurrent and inlined, so that the compiler sees that nobody's isolation is to be returned to: each such return
+    /// would cost a look for the task's executor, under a lock.
+    @inline(__always)
+    @concurrent func runHandler() async -> Bool {
+        let status: RPCStatus
+        var response: [UInt8]?
+        do {
+            response = try await CallContext.$current.withValue(context) {
+                switch method.handler {
+                case .unary(let handle): try await handle(takeOnlyRequest(), context)
+                case .call(let handle): try await handle(self)
+                }
+            }
+            status = .ok
+        } catch {
+            status = Self.status(of: error, path: method.path, server.log)
+        }
+        let isOnLoop = loop.inEventLoop
+        if isOnLoop {
+            handlerReturned(status, response)
+        } else {
+            loop.execute { [response] in self.handlerReturned(status, response) }
+        }
+        server.handlers.finished()
+        return isOnLoop
     }
 
     /// `response` is the one message of a call that has one.
@@ -258,14 +280,18 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         if case .running(let job, _) = unpacking { job.cancel() }
         unpacking = .idle
         guard let connection else { return }
-        _ = countHeld()
+        _ = countHeld(connection)
         let response = context.response
         if wasIdle {
             var metadata = response?.initial ?? Metadata()
             if let response { metadata.append(contentsOf: response.trailing) }
             connection.session.respond(stream, GRPCHeaders.trailersOnly(status, metadata), hasBody: false)
         } else {
-            connection.session.finish(stream, trailers: GRPCHeaders.trailers(status, response?.trailing))
+            if response == nil, status.isPlainOK {
+                connection.session.finish(stream, GRPCHeaders.okTrailers)
+            } else {
+                connection.session.finish(stream, trailers: GRPCHeaders.trailers(status, response?.trailing))
+            }
         }
         connection.scheduleFlush()
         reportEnd(status)
@@ -285,11 +311,7 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         guard hookCount > 0 else { return }
         let summary = CallSummary(
             nanoseconds: (NIODeadline.now() - startedAt).nanoseconds, traffic: traffic, unreported: traffic - reported)
-        var index = hookCount
-        while index > 0 {
-            index -= 1
-            method.end[index](context, status, summary)
-        }
+        method.end[hookCount - 1](context, status, summary)
     }
 
     // MARK: - StreamEndpoint
@@ -326,9 +348,10 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
 
     /// The handler has a message more: its sender may send as much again.
     private func taken(credit: Int) {
-        connection?.session.consume(stream, credit)
-        connection?.scheduleFlush()
-        _ = countHeld()
+        guard let connection else { return }
+        connection.session.consume(stream, credit)
+        connection.scheduleFlush()
+        _ = countHeld(connection)
     }
 
     override func enqueue(_ message: [UInt8]) -> WriteOutcome {
@@ -339,7 +362,13 @@ final class ServerCall: StreamEndpoint, @unchecked Sendable {
         }
         if phase == .idle {
             phase = .answering
-            connection.session.respond(stream, GRPCHeaders.response(context.response?.initial, encoding), hasBody: true)
+            let response = context.response
+            if response == nil, encoding.isIdentity {
+                connection.session.respond(stream, GRPCHeaders.plainResponse)
+            } else {
+                let head = GRPCHeaders.response(response?.initial, encoding)
+                connection.session.respond(stream, head, hasBody: true)
+            }
         }
         let compressed = message.count >= encoding.compressesFrom ? Gzip.compressed(message) : nil
         let sent = compressed ?? message

@@ -30,7 +30,34 @@ final class ServerConnection: HTTP2Connection {
         case leaving
     }
 
+    /// What the first `count` fields of a head say, of those that the session knows as this generation.
+    private final class ReadHead {
+        let method: ServedMethod
+        let refusal: (httpStatus: Int, status: RPCStatus)?
+        let isForPeople: Bool
+        let timeout: Duration?
+        let isGzip: Bool
+        /// The client takes compressed responses, and the server may send some.
+        let compresses: Bool
+        let custom: ReceivedFields
+        let count: Int
+        let generation: Int
+
+        init(_ head: RequestHead, _ method: ServedMethod, mayCompress: Bool, count: Int, generation: Int) {
+            self.method = method
+            refusal = head.refusal
+            isForPeople = head.isForPeople
+            timeout = head.timeout
+            isGzip = head.isGzip
+            compresses = mayCompress && head.acceptsGzip
+            custom = head.custom
+            self.count = count
+            self.generation = generation
+        }
+    }
+
     let environment: Environment
+    let handlerTasks: HandlerTasks
     private let peer: String
     private var identity: PeerIdentity?
     /// Bytes that calls hold of requests.
@@ -46,14 +73,16 @@ final class ServerConnection: HTTP2Connection {
     private let maxAge: Duration?
     private var graceEnd: NIODeadline?
     private var isGraceOver = false
-    /// That of the latest call: the next one is often to the same.
-    @safe @exclusivity(unchecked) private var latestMethod: ServedMethod?
+    /// That of the latest call whose first fields were known.
+    @safe @exclusivity(unchecked) private var latestHead: ReadHead?
     /// The next look at the calls' deadlines: at the earliest of them, or earlier. With its timer.
-    @safe @exclusivity(unchecked) private var alarmTime: ContinuousClock.Instant?
+    @safe @exclusivity(unchecked) private var alarmTime: CallDeadline?
     private var alarmTimer: Scheduled<Void>?
+    @safe @exclusivity(unchecked) private var latestReadTime: (read: NIODeadline, time: CallDeadline)?
 
     init(_ environment: Environment, peer: String, loop: any EventLoop) throws {
         self.environment = environment
+        handlerTasks = HandlerTasks(loop: loop)
         self.peer = peer
         memory = MemoryShare(environment.memory)
         idleSince = .now()
@@ -79,11 +108,11 @@ final class ServerConnection: HTTP2Connection {
         case .headers(let stream, let block):
             if block.isFirst { begin(stream, block) }
             // Trailers of a request mean nothing to gRPC, but they may end it.
-            if block.endStream { call(stream)?.receiveEnd() }
+            if block.endStream { call(stream)?.receiveEnd(self) }
         case .data(let stream, let range):
             guard let call = call(stream) else { return }
-            unsafe call.receive(UnsafeRawBufferPointer(rebasing: input[range]))
-        case .endStream(let stream): call(stream)?.receiveEnd()
+            unsafe call.receive(UnsafeRawBufferPointer(rebasing: input[range]), self)
+        case .endStream(let stream): call(stream)?.receiveEnd(self)
         case .writable(let stream): call(stream)?.releaseWriters(nil)
         case .closed(let stream, let code):
             if let call = call(stream) {
@@ -121,6 +150,7 @@ final class ServerConnection: HTTP2Connection {
         calls = []
         callCount = 0
         for call in lost { call?.streamClosed(RPCStatus(.cancelled, reason)) }
+        handlerTasks.end()
         memory.update(0)
     }
 
@@ -165,20 +195,28 @@ final class ServerConnection: HTTP2Connection {
 
     /// Has the calls' deadlines looked at then. One timer serves them all, and most calls never touch it: they come
     /// while it is set to the deadline of an earlier one, and end before theirs.
-    func setAlarm(_ time: ContinuousClock.Instant) {
+    func setAlarm(_ time: CallDeadline) {
         if let alarmTime, alarmTime <= time { return }
         alarmTimer?.cancel()
         let bound = NIOLoopBound(self, eventLoop: loop)
-        alarmTimer = loop.scheduleTask(in: TimeAmount(ContinuousClock.now.duration(to: time))) {
+        alarmTimer = loop.scheduleTask(in: TimeAmount(time - .now)) {
             bound.value.checkDeadlines()
         }
         alarmTime = time
     }
 
+    /// `lastRead`, by the clock of deadlines: asked for once a read.
+    private func readTime() -> CallDeadline {
+        if let latestReadTime, latestReadTime.read == lastRead { return latestReadTime.time }
+        let time = CallDeadline.now
+        latestReadTime = (lastRead, time)
+        return time
+    }
+
     private func checkDeadlines() {
         alarmTimer = nil
         alarmTime = nil
-        let now = ContinuousClock.now
+        let now = CallDeadline.now
         if let next = calls.compactMap({ $0?.checkDeadline(now: now) }).min() { setAlarm(next) }
     }
 
@@ -238,12 +276,26 @@ final class ServerConnection: HTTP2Connection {
         stream.slot < calls.count ? calls[stream.slot] : nil
     }
 
-    private func method(_ path: ArraySlice<UInt8>) -> ServedMethod {
-        if let latestMethod, latestMethod.hasPath(path) { return latestMethod }
+    /// Reads a head, or finds that it has been read: a client's calls mostly begin with the same fields, after which
+    /// come custom ones only.
+    private func read(_ block: HTTP2Session.HeaderBlock) -> ReadHead {
+        let fields = block.fields
+        let middle = fields.lowerBound + block.knownCount
+        let isKnown = block.knownCount > 0 && session.headers.areCustom(middle..<fields.upperBound)
+        if isKnown, let latestHead, latestHead.count == block.knownCount,
+            latestHead.generation == block.knownGeneration
+        {
+            return latestHead
+        }
+        let head = RequestHead(session.headers, isKnown ? fields.lowerBound..<middle : fields)
         // An unknown method is a call all the same: who may not call anything need not learn what there is.
-        let method = environment.methods[path] ?? environment.methods.unknown
-        latestMethod = method
-        return method
+        let method = environment.methods[head.path] ?? environment.methods.unknown
+        let count = isKnown ? block.knownCount : fields.count
+        let read = ReadHead(
+            head, method, mayCompress: environment.configuration.compression != .identity, count: count,
+            generation: block.knownGeneration)
+        if isKnown { latestHead = read }
+        return read
     }
 
     private func begin(_ stream: HTTP2Session.StreamReference, _ block: HTTP2Session.HeaderBlock) {
@@ -254,23 +306,25 @@ final class ServerConnection: HTTP2Connection {
             refuse(stream, 431, RPCStatus(.resourceExhausted, "headers of more than \(limit) bytes"))
             return
         }
-        let head = RequestHead(session.headers, block.fields)
-        if let (httpStatus, status) = head.refusal {
-            refuse(stream, httpStatus, status, asText: head.isForPeople)
+        let read = self.read(block)
+        if let (httpStatus, status) = read.refusal {
+            refuse(stream, httpStatus, status, asText: read.isForPeople)
             return
         }
-        let method = method(head.path)
+        let method = read.method
+        let rest = block.fields.dropFirst(read.count)
+        let custom = rest.isEmpty ? read.custom : ReceivedFields(read.custom, and: session.headers, rest)
         var context = CallContext(
-            path: method.path, metadata: head.metadata,
-            deadline: head.timeout.map { ContinuousClock.now + $0 }, peer: peer, identity: identity)
+            method.path, Metadata(received: custom), deadline: read.timeout.map { readTime() + $0 }, peer: peer,
+            identity)
         var begun = 0
         var refusal: RPCStatus?
         while begun < method.begin.count, refusal == nil {
             refusal = method.begin[begun](&context)
             begun += 1
         }
-        var encoding = CallEncoding(requestIsGzip: head.isGzip)
-        if environment.configuration.compression != .identity, head.acceptsGzip(session.headers) {
+        var encoding = CallEncoding(requestIsGzip: read.isGzip)
+        if read.compresses {
             encoding.compressesFrom = environment.configuration.compression.fromByteCount
         }
         let call = ServerCall(
@@ -284,7 +338,7 @@ final class ServerConnection: HTTP2Connection {
         while calls.count <= stream.slot { calls.append(nil) }
         calls[stream.slot] = call
         callCount += 1
-        call.accept()
+        call.accept(self)
     }
 
     /// Answers without a call. `asText`: to a browser or the like, which gets a body to show; gRPC's status follows.
@@ -298,11 +352,10 @@ final class ServerConnection: HTTP2Connection {
         } else {
             session.respond(stream, GRPCHeaders.trailersOnly(status, httpStatus: httpStatus), hasBody: false)
         }
-        let hooks = environment.methods.unknown.end
-        guard !hooks.isEmpty else { return }
+        guard let end = environment.methods.unknown.end.last else { return }
         let context = CallContext(path: "", peer: peer)
         let summary = CallSummary(
             nanoseconds: 0, traffic: CallTraffic(), unreported: CallTraffic(), hasBegun: false)
-        for end in hooks.reversed() { end(context, status, summary) }
+        end(context, status, summary)
     }
 }

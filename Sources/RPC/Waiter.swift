@@ -9,11 +9,16 @@
     #endif
 
     /// Suspends the current task and hands its waiter to `body`, which keeps or resumes it.
-    static func suspend(_ body: (Waiter<Value>) -> Void) async -> Value {
+    ///
+    /// The isolation is a parameter so that the compiler, which inlines this, sees it: see `ServerCall.runHandler`.
+    @inline(__always)
+    static func suspend(
+        isolation: isolated (any Actor)? = #isolation, _ body: (Waiter<Value>) -> Void
+    ) async -> Value {
         #if DEBUG
-            await withCheckedContinuation { body(Waiter(continuation: $0)) }
+            await withCheckedContinuation(isolation: isolation) { body(Waiter(continuation: $0)) }
         #else
-            unsafe await withUnsafeContinuation { unsafe body(Waiter(continuation: $0)) }
+            unsafe await withUnsafeContinuation(isolation: isolation) { unsafe body(Waiter(continuation: $0)) }
         #endif
     }
 

@@ -302,7 +302,7 @@ private enum Exchange {
         try unsafe up.withUnsafeBytes { unsafe try server.receive($0) }
         for event in server.events {
             guard case .headers(let stream, _) = event else { continue }
-            server.respond(stream, GRPCHeaders.plainResponse, hasBody: true)
+            server.respond(stream, GRPCHeaders.plainResponse)
             server.enqueue(stream, HTTP2Session.Chunk(message: [9, 8, 7]))
             server.finish(stream, trailers: GRPCHeaders.trailers(RPCStatus(.notFound, "nö"), ["t": "1"]))
         }

@@ -550,7 +550,7 @@ struct HTTP2Rule: Sendable, CustomTestStringConvertible {
         try server.receive(
             Wire.frame(.headers, flags: Wire.endHeaders | Wire.endStream, stream: 1, Wire.head("EmptyCall")))
         let stream = try #require(server.opened.first)
-        server.session.respond(stream, GRPCHeaders.plainResponse, hasBody: true)
+        server.session.respond(stream, GRPCHeaders.plainResponse)
         server.session.enqueue(stream, .init([UInt8](repeating: 1, count: 20)))
         #expect(try dataLengths() == [1])
         // From 1, all used, to 3: two more. To 2: minus one. Then four by WINDOW_UPDATE: three.
@@ -563,6 +563,42 @@ struct HTTP2Rule: Sendable, CustomTestStringConvertible {
         // The last of several settings of one frame counts.
         try server.receive(Wire.frame(.settings, Wire.setting(4, 100) + Wire.setting(4, 5)))
         #expect(try dataLengths() == [3])
+    }
+
+    @Test("Trailers that most calls have lie right behind the last DATA, unless a new table is to be told")
+    func keptTrailers() throws {
+        let server = try End(.server)
+        let literal = [0, 11] + Array("grpc-status".utf8) + [1] + Array("0".utf8)
+        func answer(_ id: UInt32, body: [UInt8], between: [UInt8] = []) throws -> [Frame] {
+            let head = Wire.frame(.headers, flags: Wire.endHeaders | Wire.endStream, stream: id, Wire.head("EmptyCall"))
+            try server.receive(head)
+            let stream = try #require(server.opened.last)
+            server.session.respond(stream, GRPCHeaders.plainResponse)
+            _ = try server.produce()
+            if !between.isEmpty { try server.receive(between) }
+            if !body.isEmpty { server.session.enqueue(stream, .init(body)) }
+            server.session.finish(stream, GRPCHeaders.okTrailers)
+            return Self.frames(try server.produce()).filter { $0.stream == id }
+        }
+        try server.receive(Wire.preface)
+        let both = Wire.endHeaders | Wire.endStream
+        #expect(
+            try answer(1, body: [7, 8]) == [
+                Frame(kind: Wire.Kind.data.rawValue, flags: 0, stream: 1, payload: [7, 8]),
+                Frame(kind: Wire.Kind.headers.rawValue, flags: both, stream: 1, payload: literal),
+            ])
+        // Longer than a frame, and than the room there was: the last frame has them.
+        let long = try answer(3, body: [UInt8](repeating: 1, count: 40_000))
+        #expect(long.map(\.payload.count) == [16_384, 16_384, 7_232, literal.count])
+        #expect(long.map(\.flags) == [0, 0, 0, both] && long.last?.payload == literal)
+        // Without a body they are nghttp2's, and so is the block that has to tell the new size of HPACK's table.
+        let empty = try answer(5, body: [])
+        #expect(empty.map(\.flags) == [both] && empty.first?.payload.isEmpty == false)
+        let told = try answer(7, body: [7], between: Wire.frame(.settings, Wire.setting(1, 0)))
+        #expect(told.map(\.flags) == [0, both])
+        #expect(told.last?.payload.first.map { $0 & 0xE0 } == 0x20, "a size update comes first")
+        #expect(try answer(9, body: [7]).last?.payload == literal)
+        #expect(server.closed.keys.sorted() == [1, 3, 5, 7, 9] && server.closed.values.allSatisfy { $0 == .noError })
     }
 
     @Test("SETTINGS are acknowledged, PING is answered with its own bytes")

@@ -113,9 +113,9 @@ private let head = HeaderFields([
         #expect(pair.server.data[request.id] == [0, 0, 0, 0, 3, 1, 2, 3])
         #expect(pair.server.events.contains(.endStream(request)))
 
-        pair.server.session.respond(request, GRPCHeaders.plainResponse, hasBody: true)
+        pair.server.session.respond(request, GRPCHeaders.plainResponse)
         pair.server.session.enqueue(request, .init(message: [9]))
-        pair.server.session.finish(request, trailers: GRPCHeaders.okTrailers)
+        pair.server.session.finish(request, GRPCHeaders.okTrailers)
         try pair.settle(cut: cut)
         #expect(
             pair.client.heads.map(\.1) == [
@@ -331,9 +331,9 @@ private let head = HeaderFields([
                 try end.receive(Array(piece))
                 if end.session.role == .server {
                     for stream in end.opened where answered.insert(stream.id).inserted {
-                        end.session.respond(stream, GRPCHeaders.plainResponse, hasBody: true)
+                        end.session.respond(stream, GRPCHeaders.plainResponse)
                         end.session.enqueue(stream, .init(message: [1, 2, 3]))
-                        end.session.finish(stream, trailers: GRPCHeaders.okTrailers)
+                        end.session.finish(stream, GRPCHeaders.okTrailers)
                     }
                 }
                 _ = try end.produce(limit: 4096)
@@ -369,9 +369,9 @@ private let head = HeaderFields([
             let sent = try client.produce()
             try server.receive(sent)
             for stream in server.opened where answered.insert(stream.id).inserted {
-                server.session.respond(stream, GRPCHeaders.plainResponse, hasBody: true)
+                server.session.respond(stream, GRPCHeaders.plainResponse)
                 server.session.enqueue(stream, .init(message: Array(repeating: 6, count: 50)))
-                server.session.finish(stream, trailers: GRPCHeaders.okTrailers)
+                server.session.finish(stream, GRPCHeaders.okTrailers)
             }
             let answer = try server.produce()
             try client.receive(answer)

@@ -255,6 +255,48 @@ private func hang(_ begun: Counter, _ cancelled: Counter, path: String = "/test.
         }
     }
 
+    @Test("A handler has nothing of those before it: neither their cancellation nor their context", arguments: [
+        HandlerExecution.eventLoop, .sharedPool,
+    ])
+    func ownTask(execution: HandlerExecution) async throws {
+        let (begun, cancelled) = (Counter(), Counter())
+        let state = RPCMethod.unary("/test.Service/State") { (request: Blob, context) -> Blob in
+            if request.text == "wait" { try await Task.sleep(for: .milliseconds(1)) }
+            let deadline = CallContext.inheritedDeadline == context.deadline
+            defer { if request.text == "end" { unsafe withUnsafeCurrentTask { unsafe $0?.cancel() } } }
+            return Blob("\(Task.isCancelled) \(deadline) \(context.deadline != nil) \(context.metadata["n"] ?? "")")
+        }
+        try await withServer([hang(begun, cancelled), state], configure: { $0.execution = execution }) { _, channel in
+            for round in 1...5 {
+                let caller = Task {
+                    await status { _ = try await channel.unary("/test.Service/Hang", Blob("")) as Blob }
+                }
+                await begun.reached(round)
+                caller.cancel()
+                #expect(await caller.value.code == .cancelled)
+                await cancelled.reached(round)
+                for (index, text) in ["", "end", "wait", "end", "wait", ""].enumerated() {
+                    var options = CallOptions(metadata: ["n": "\(index)"])
+                    if index % 2 == 0 { options.timeout = .seconds(100) }
+                    let answer: Blob = try await channel.unary("/test.Service/State", Blob(text), options: options)
+                    #expect(answer.text == "false true \(index % 2 == 0) \(index)")
+                }
+            }
+            // More at once than tasks wait for more, twice.
+            for _ in 0..<2 {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for _ in 0..<50 {
+                        group.addTask {
+                            let answer: Blob = try await channel.unary("/test.Service/State", Blob("wait"))
+                            #expect(answer.text == "false true false ")
+                        }
+                    }
+                    try await group.waitForAll()
+                }
+            }
+        }
+    }
+
     @Test("Cancelling the caller cancels the handler; so does dropping the stream")
     func cancellation() async throws {
         let (begun, cancelled) = (Counter(), Counter())
