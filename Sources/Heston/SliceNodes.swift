@@ -212,7 +212,9 @@ enum JumpGreeks: Detail {
             return weight * ComplexVector.exp(logarithm)
         }
         /// Whether nothing is left to add after this group: the squares of its terms and of what is made from them.
-        @inline(always) func isLast(_ value: ComplexVector, _ largest: Vector, _ exponent: Vector, _ group: Int) -> Bool {
+        @inline(always) func isLast(
+            _ value: ComplexVector, _ largest: Vector, _ exponent: Vector, _ group: Int
+        ) -> Bool {
             let edge = VectorMath.exp(2 * exponent)
             let term = value.absoluteSquare * edge
             highest = VectorMath.select(term .> highest, term, else: highest)

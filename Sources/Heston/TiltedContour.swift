@@ -180,7 +180,8 @@ struct TiltedContour {
                     if both[lane] > negligible { last = y[lane] }
                 }
                 // |e^(−dτ)|² < 0.01.
-                let least = unsafe min(planes[Planes.Pass.root, group].real[3], planes[Planes.Pass.root, count + group].real[3])
+                let least = unsafe min(
+                    planes[Planes.Pass.root, group].real[3], planes[Planes.Pass.root, count + group].real[3])
                 if a[3] < logTolerance, b[3] < logTolerance, c.tau * least > 2.302585092994046 {
                     return (log(6 * Self.spacing * sum.total()), last)
                 }
@@ -205,7 +206,8 @@ struct TiltedContour {
         let rest = 1 - s.real
         // The exponent is linear in k: one end of the range has the maximum.
         let (low, high) = (rest * range.lowerBound, rest * range.upperBound)
-        var logarithm = unsafe planes[Planes.Pass.logarithm, group].real + VectorMath.select(low .> high, low, else: high)
+        var logarithm = unsafe planes[Planes.Pass.logarithm, group].real
+            + VectorMath.select(low .> high, low, else: high)
         // Gamma's integrand has s(1 − s) more.
         let slope = slope(at: s).absoluteSquare
         logarithm += 0.5 * VectorMath.log(derivatives ? slope : slope * inverseW)
