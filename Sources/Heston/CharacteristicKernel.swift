@@ -29,42 +29,55 @@ struct CharacteristicConstants {
     }
 }
 
-/// ln E[(S_τ/F)^s] at four complex s in the strip where the moments exist, or continued analytically beyond it: all the
-/// singularities lie on the real axis outside the strip (Lucic 2007, "On singularities in the Heston model").
-struct CharacteristicKernel {
-    /// ln M's factor of κθ.
-    let level: ComplexVector
-    /// ln M's factor of v₀.
-    let slope: ComplexVector
-    /// s(1 − s).
-    let w: ComplexVector
-    let inverseW: ComplexVector
-    private let beta: ComplexVector
-    private let inverseD: ComplexVector
-    private let d: ComplexVector
-    private let ratio: ComplexVector
-    private let e: ComplexVector
-    private let r: ComplexVector
-    private let inverse: ComplexVector
-    private let logOnePlusZ: ComplexVector
+/// d = √(β² + σ²w) and its modulus at four s.
+struct CharacteristicRoot {
+    let d: ComplexVector
+    let modulus: Vector
 
     @inline(always)
     init(_ s: ComplexVector, _ c: CharacteristicConstants) {
+        let beta = c.kappa - c.rho * c.sigma * s
+        (d, modulus) = ComplexVector.sqrt(beta * beta + c.sigma2 * (s - s * s))
+    }
+
+    @inline(always)
+    init(d: ComplexVector, modulus: Vector) {
+        self.d = d
+        self.modulus = modulus
+    }
+}
+
+/// All that comes before the logarithm of 1 + z.
+struct CharacteristicParts {
+    /// s(1 − s).
+    let w: ComplexVector
+    let inverseW: ComplexVector
+    let beta: ComplexVector
+    let d: ComplexVector
+    let inverseD: ComplexVector
+    let ratio: ComplexVector
+    let e: ComplexVector
+    let oneMinusE: ComplexVector
+    let r: ComplexVector
+    let z: ComplexVector
+    let onePlusZ: ComplexVector
+
+    @inline(always)
+    init(_ s: ComplexVector, _ c: CharacteristicConstants, _ root: CharacteristicRoot) {
         w = s - s * s
         beta = c.kappa - c.rho * c.sigma * s
-        let modulus: Vector
-        (d, modulus) = ComplexVector.sqrt(beta * beta + c.sigma2 * w)
+        d = root.d
         e = ComplexVector.exp(-c.tau * d)
-        let oneMinusE = 1 - e
+        oneMinusE = 1 - e
         // Of β + d and d − β, whose product is σ²w, one cancels: it is taken from the other.
         let isForward = beta.real .>= .zero
         let big = d + ComplexVector.select(isForward, beta, else: -beta)
         // Three reciprocals from one division; |d|² is the modulus under the root.
         let (bigSquare, wSquare) = (big.absoluteSquare, w.absoluteSquare)
         let bigW = bigSquare * wSquare
-        let scale = 1 / (bigW * modulus)
+        let scale = 1 / (bigW * root.modulus)
         let scaleD = scale * bigW
-        let scaleModulus = scale * modulus
+        let scaleModulus = scale * root.modulus
         let (scaleBig, scaleW) = (scaleModulus * wSquare, scaleModulus * bigSquare)
         inverseD = .init(d.real * scaleD, -d.imaginary * scaleD)
         inverseW = .init(w.real * scaleW, -w.imaginary * scaleW)
@@ -72,16 +85,35 @@ struct CharacteristicKernel {
         let small = c.sigma2 * wOverBig
         ratio = ComplexVector.select(isForward, wOverBig, else: (1 / c.sigma2) * big)
         r = 0.5 * (ComplexVector.select(isForward, small, else: big) * inverseD)
-        let z = -(r * oneMinusE)
-        let onePlusZ = ComplexVector.select(isForward, 1 + z, else: 0.5 * (small * inverseD) + r * e)
-        (logOnePlusZ, inverse) = ComplexVector.logarithmAndReciprocal(onePlus: z, onePlusZ)
-        level = -c.tau * ratio - (2 / c.sigma2) * logOnePlusZ
-        slope = -0.5 * (w * oneMinusE * inverseD * inverse)
+        z = -(r * oneMinusE)
+        onePlusZ = ComplexVector.select(isForward, 1 + z, else: 0.5 * (small * inverseD) + r * e)
+    }
+}
+
+/// ln E[(S_τ/F)^s] at four complex s in the strip where the moments exist, or continued analytically beyond it: all the
+/// singularities lie on the real axis outside the strip (Lucic 2007, "On singularities in the Heston model").
+struct CharacteristicKernel {
+    /// ln M's factor of κθ.
+    let level: ComplexVector
+    /// ln M's factor of v₀.
+    let slope: ComplexVector
+    private let parts: CharacteristicParts
+    private let inverse: ComplexVector
+    private let logOnePlusZ: ComplexVector
+
+    @inline(always)
+    init(_ s: ComplexVector, _ c: CharacteristicConstants) {
+        parts = CharacteristicParts(s, c, CharacteristicRoot(s, c))
+        (logOnePlusZ, inverse) = ComplexVector.logarithmAndReciprocal(onePlus: parts.z, parts.onePlusZ)
+        level = -c.tau * parts.ratio - (2 / c.sigma2) * logOnePlusZ
+        slope = -0.5 * (parts.w * parts.oneMinusE * parts.inverseD * inverse)
     }
 
-    /// |e^(−dτ)|²: how much of its start the variance remembers.
     @inline(always)
-    var decay: Vector { e.absoluteSquare }
+    var w: ComplexVector { parts.w }
+
+    @inline(always)
+    var inverseW: ComplexVector { parts.inverseW }
 
     /// ln M(s).
     @inline(always)
@@ -91,7 +123,7 @@ struct CharacteristicKernel {
     /// put in: nothing cancels as D′ → 0 at long τ.
     @inline(always)
     func logDecay(_ c: CharacteristicConstants) -> ComplexVector {
-        c.kappaTheta * slope - (0.5 * c.v0) * (w * e * inverse * inverse)
+        c.kappaTheta * slope - (0.5 * c.v0) * (w * parts.e * inverse * inverse)
     }
 
     /// ∂ ln M by (kappa, theta, sigma, rho, v0).
@@ -99,8 +131,9 @@ struct CharacteristicKernel {
     func logGradient(_ s: ComplexVector, _ c: CharacteristicConstants)
         -> (ComplexVector, ComplexVector, ComplexVector, ComplexVector, ComplexVector)
     {
+        let (beta, d, inverseD, ratio) = (parts.beta, parts.d, parts.inverseD, parts.ratio)
+        let (e, oneMinusE, r) = (parts.e, parts.oneMinusE, parts.r)
         let inverseSigma2 = 1 / c.sigma2
-        let oneMinusE = 1 - e
         let onePlusE = 1 + e
         let wOverD = w * inverseD
         let wOverD2 = wOverD * inverseD

@@ -180,9 +180,13 @@ struct SliceEngine {
                 high = max(high, k)
             }
             guard low <= high else { continue }
-            guard
-                let rule = TiltedContour.rule(
-                    c, side: side, range: low...high, logTolerance: logTolerance, derivatives: order != .price),
+            reserve(32, c.jumps)
+            let found = unsafe planes.withUnsafeMutableBytes { [stride] bytes in
+                unsafe TiltedContour.rule(
+                    c, side: side, range: low...high, logTolerance: logTolerance, derivatives: order != .price,
+                    planes: Planes(bytes.baseAddress!, stride: stride))
+            }
+            guard let rule = found,
                 let groups = fill(
                     c, rule, low...high, order,
                     accuracy, logTolerance: logTolerance)

@@ -91,12 +91,20 @@ protocol Detail {
 extension Detail {
     static var hasJumps: Bool { false }
 
+    /// What jumps add to ln M.
+    @inline(always)
+    static func withJumps(_ logarithm: ComplexVector, _ s: ComplexVector, _ c: CharacteristicConstants)
+        -> ComplexVector
+    {
+        hasJumps ? logarithm + JumpKernel(s, c.jumps).logarithm : logarithm
+    }
+
     /// ln M.
     @inline(always)
     static func logarithm(
         _ s: ComplexVector, _ kernel: CharacteristicKernel, _ c: CharacteristicConstants
     ) -> ComplexVector {
-        hasJumps ? kernel.logarithm(c) + JumpKernel(s, c.jumps).logarithm : kernel.logarithm(c)
+        withJumps(kernel.logarithm(c), s, c)
     }
 }
 enum PriceOnly: Detail {
@@ -149,18 +157,33 @@ enum JumpGreeks: Detail {
     /// The nodes j·step of the vertical line; those from `count` to the end of its group have no weight.
     @inline(never)
     func fillVertical<D: Detail>(_ c: CharacteristicConstants, step: Double, count: Int, _ detail: D.Type) {
+        let groups = 0..<(count + 3) / 4
         let half = Vector(repeating: 0.5)
         let end = Vector(repeating: Double(count))
-        var j = Vector(0, 1, 2, 3)
-        for group in 0..<(count + 3) / 4 {
-            let s = ComplexVector(half, step * j)
-            let kernel = CharacteristicKernel(s, c)
-            var weight = (step / .pi) * kernel.inverseW.real
-            weight = VectorMath.select(j .== .zero, 0.5 * weight, else: weight)
-            weight = VectorMath.select(j .< end, weight, else: .zero)
-            let value = ComplexVector.exp(D.logarithm(s, kernel, c))
-            unsafe store(group, s, .init(weight * value.real, weight * value.imaginary), kernel, c, detail)
-            j += 4
+        @inline(always) func nodes(_ group: Int) -> Vector { Vector(0, 1, 2, 3) + Double(4 &* group) }
+        @inline(always) func weight(_ inverseW: ComplexVector, _ group: Int) -> Vector {
+            let j = nodes(group)
+            let full = (step / .pi) * inverseW.real
+            let weight = VectorMath.select(j .== .zero, 0.5 * full, else: full)
+            return VectorMath.select(j .< end, weight, else: .zero)
+        }
+        if D.hasDerivatives {
+            for group in groups {
+                let s = ComplexVector(half, step * nodes(group))
+                let kernel = CharacteristicKernel(s, c)
+                let value = ComplexVector.exp(D.logarithm(s, kernel, c))
+                let weight = weight(kernel.inverseW, group)
+                unsafe store(group, s, .init(weight * value.real, weight * value.imaginary), kernel, c, detail)
+            }
+            return
+        }
+        for group in groups { unsafe self[Pass.point, group] = ComplexVector(half, step * nodes(group)) }
+        unsafe logarithms(groups, c)
+        for group in groups {
+            let s = unsafe self[Pass.point, group]
+            let value = unsafe ComplexVector.exp(D.withJumps(self[Pass.logarithm, group], s, c))
+            let weight = unsafe weight(self[Pass.inverseW, group], group)
+            unsafe self[1, group] = .init(weight * value.real, weight * value.imaginary)
         }
     }
 
@@ -171,32 +194,63 @@ enum JumpGreeks: Detail {
         _ c: CharacteristicConstants, _ rule: TiltedContour.Rule, _ range: ClosedRange<Double>, _ most: Int,
         _ limits: ClosedRange<Double>, _ detail: D.Type
     ) -> Int? {
-        var j = Vector(0, 1, 2, 3)
         let (step, floor) = (rule.step, limits.lowerBound)
         var highest = Vector.zero
-        for group in 0..<most {
-            let (s, slope) = rule.contour.point(step * j)
-            let kernel = CharacteristicKernel(s, c)
-            var weight = slope * kernel.inverseW
-            weight = (step / .pi) * weight
-            weight = ComplexVector.select(j .== .zero, 0.5 * weight, else: weight)
-            let value = weight * ComplexVector.exp(D.logarithm(s, kernel, c))
-            let largest = unsafe store(group, s, value, kernel, c, detail)
+        @inline(always) func nodes(_ group: Int) -> Vector { Vector(0, 1, 2, 3) + Double(4 &* group) }
+        /// e^((1−s)k)'s exponent for the strike where it is largest.
+        @inline(always) func exponent(_ s: ComplexVector) -> Vector {
             let rest = 1 - s.real
             let (low, high) = (rest * range.lowerBound, rest * range.upperBound)
-            let exponent = VectorMath.select(low .> high, low, else: high)
+            return VectorMath.select(low .> high, low, else: high)
+        }
+        @inline(always) func weighted(
+            _ logarithm: ComplexVector, _ s: ComplexVector, _ inverseW: ComplexVector, _ group: Int
+        ) -> ComplexVector {
+            var weight = rule.contour.slope(at: s) * inverseW
+            weight = (step / .pi) * weight
+            weight = ComplexVector.select(nodes(group) .== .zero, 0.5 * weight, else: weight)
+            return weight * ComplexVector.exp(logarithm)
+        }
+        /// Whether nothing is left to add after this group: the squares of its terms and of what is made from them.
+        @inline(always) func isLast(
+            _ value: ComplexVector, _ largest: Vector, _ exponent: Vector, _ group: Int
+        ) -> Bool {
             let edge = VectorMath.exp(2 * exponent)
             let term = value.absoluteSquare * edge
             highest = VectorMath.select(term .> highest, term, else: highest)
-            // Gamma's integrand has s(1 − s) more.
-            let scale = D.hasDerivatives ? 1 + kernel.w.absoluteSquare : Vector(repeating: 1)
-            let left = largest * edge * scale
-            if left[2] < floor, left[3] < floor, step * j[3] >= rule.last {
-                // Too large to be summed; or a product of what overflows and what underflows.
-                let ceiling = limits.upperBound * limits.upperBound
-                return highest.max() < ceiling && exponent[3] < 340 ? group + 1 : nil
+            let left = largest * edge
+            return left[2] < floor && left[3] < floor && step * Double(4 &* group &+ 3) >= rule.last
+        }
+        /// Not where terms are too large to be summed, or a product of what overflows and what underflows.
+        @inline(always) func isSound(_ exponent: Vector) -> Bool {
+            highest.max() < limits.upperBound * limits.upperBound && exponent[3] < 340
+        }
+        if D.hasDerivatives {
+            for group in 0..<most {
+                let s = rule.contour.point(step * nodes(group))
+                let kernel = CharacteristicKernel(s, c)
+                let value = weighted(D.logarithm(s, kernel, c), s, kernel.inverseW, group)
+                // Gamma's integrand has s(1 − s) more.
+                let largest = unsafe store(group, s, value, kernel, c, detail) * (1 + kernel.w.absoluteSquare)
+                let exponent = exponent(s)
+                if isLast(value, largest, exponent, group) { return isSound(exponent) ? group + 1 : nil }
             }
-            j += 4
+            return nil
+        }
+        // Those before `last` in any case, then two by two.
+        var groups = 0..<min(most, Int(rule.last / (4 * step)) + 1)
+        while !groups.isEmpty {
+            for group in groups { unsafe self[Pass.point, group] = rule.contour.point(step * nodes(group)) }
+            unsafe logarithms(groups, c)
+            for group in groups {
+                let s = unsafe self[Pass.point, group]
+                let logarithm = unsafe D.withJumps(self[Pass.logarithm, group], s, c)
+                let value = unsafe weighted(logarithm, s, self[Pass.inverseW, group], group)
+                unsafe self[1, group] = value
+                let exponent = exponent(s)
+                if isLast(value, value.absoluteSquare, exponent, group) { return isSound(exponent) ? group + 1 : nil }
+            }
+            groups = groups.upperBound..<min(most, groups.upperBound + 2)
         }
         return nil
     }

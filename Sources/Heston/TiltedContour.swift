@@ -69,17 +69,21 @@ struct TiltedContour {
         center = side > 0 ? family.first : 1 - family.first
     }
 
-    /// s and ds/dy/i at four y ≥ 0.
+    /// s at four y ≥ 0.
     @inline(always)
-    func point(_ y: Vector) -> (s: ComplexVector, slope: ComplexVector) {
+    func point(_ y: Vector) -> ComplexVector {
         let growth = VectorMath.exp(y)
         let decay = 1 / growth
         let hyperbolicCosine = (0.5 * radius) * (growth + decay)
         let hyperbolicSine = (0.5 * radius) * (growth - decay)
-        return (
-            .init(.init(repeating: center) + (side * sine) * hyperbolicCosine, cosine * hyperbolicSine),
-            .init(cosine * hyperbolicCosine, (-side * sine) * hyperbolicSine)
-        )
+        return .init(.init(repeating: center) + (side * sine) * hyperbolicCosine, cosine * hyperbolicSine)
+    }
+
+    /// ds/dy/i where s is.
+    @inline(always)
+    func slope(at s: ComplexVector) -> ComplexVector {
+        let cotangent = cosine / (side * sine)
+        return .init(cotangent * (s.real - center), (-1 / cotangent) * s.imaginary)
     }
 
     /// The largest ln |φ| of a jump's φ(s) = e^(μs + δ²s²/2) from each of four y on; ∞ where it grows without end.
@@ -111,17 +115,19 @@ struct TiltedContour {
         var last: Double
     }
 
-    /// The rule for `logTolerance` (ln of the tolerated error of m); `nil` where no strip bounds it.
+    /// The rule for `logTolerance` (ln of the tolerated error of m); `nil` where no strip bounds it. Overwrites the
+    /// first groups of `planes`.
     static func rule(
         _ c: CharacteristicConstants, side: Double, range: ClosedRange<Double>, logTolerance: Double,
-        derivatives: Bool
+        derivatives: Bool, planes: Planes
     ) -> Rule? {
         var best: Rule?
         var logFactor = 0.0
         for family in c.jumps.areNone ? Family.heston : Family.bates {
             guard
-                let (logNorm, last) = bound(
-                    c, side, family, range: range, logTolerance: logTolerance, derivatives: derivatives)
+                let (logNorm, last) = unsafe bound(
+                    c, side, family, range: range, logTolerance: logTolerance, derivatives: derivatives,
+                    planes: planes)
             else { continue }
             let contour = TiltedContour(
                 side: side, family, sine: family.sines.middle, cosine: family.cosines.middle)
@@ -145,30 +151,43 @@ struct TiltedContour {
     /// where e^(−dτ) is small: ln M is linear in s from there on, and the side was chosen so that it falls.
     private static func bound(
         _ c: CharacteristicConstants, _ side: Double, _ family: Family, range: ClosedRange<Double>,
-        logTolerance: Double, derivatives: Bool
+        logTolerance: Double, derivatives: Bool, planes: Planes
     ) -> (logNorm: Double, last: Double)? {
         let outer = TiltedContour(side: side, family, sine: family.sines.outer, cosine: family.cosines.outer)
         let inner = TiltedContour(side: side, family, sine: family.sines.inner, cosine: family.cosines.inner)
-        var y = Self.spacing * Vector(0, 1, 2, 3)
         var sum = Vector.zero
         var last = 0.0
         let highest = family.highest + (derivatives ? 4 : 0)
         // Where ln |f| falls like a multiple of |s|, it is 1/cos δ times the edges' mean in the middle.
         let negligible = 2 * family.cosineOfHalfWidth * (logTolerance - 4.6)
+        // Both edges to where most sums end, then four points of each at a time.
+        var count = 4
+        var y = spacing * Vector(0, 1, 2, 3)
         while y[0] < farthest {
-            let (a, decayA) = outer.logTerm(y, c, range: range, derivatives: derivatives)
-            let (b, decayB) = inner.logTerm(y, c, range: range, derivatives: derivatives)
-            sum += VectorMath.exp(a) + VectorMath.exp(b)
-            let both = a + b
-            for lane in 0..<4 {
-                guard a[lane] < highest, b[lane] < highest else { return nil }
-                if both[lane] > negligible { last = y[lane] }
+            for group in 0..<count {
+                let here = y + (4 * spacing) * Double(group)
+                unsafe planes[Planes.Pass.point, group] = outer.point(here)
+                unsafe planes[Planes.Pass.point, count + group] = inner.point(here)
             }
-            // |e^(−dτ)|² < 0.01.
-            if a[3] < logTolerance, b[3] < logTolerance, decayA[3] < 0.01, decayB[3] < 0.01 {
-                return (log(6 * Self.spacing * sum.total()), last)
+            unsafe planes.logarithms(0..<2 * count, c)
+            for group in 0..<count {
+                let a = unsafe outer.logTerm(y, c, planes, group, range: range, derivatives: derivatives)
+                let b = unsafe inner.logTerm(y, c, planes, count + group, range: range, derivatives: derivatives)
+                sum += VectorMath.exp(a) + VectorMath.exp(b)
+                let both = a + b
+                for lane in 0..<4 {
+                    guard a[lane] < highest, b[lane] < highest else { return nil }
+                    if both[lane] > negligible { last = y[lane] }
+                }
+                // |e^(−dτ)|² < 0.01.
+                let least = unsafe min(
+                    planes[Planes.Pass.root, group].real[3], planes[Planes.Pass.root, count + group].real[3])
+                if a[3] < logTolerance, b[3] < logTolerance, c.tau * least > 2.302585092994046 {
+                    return (log(6 * Self.spacing * sum.total()), last)
+                }
+                y += 4 * Self.spacing
             }
-            y += 4 * Self.spacing
+            count = 1
         }
         return nil
     }
@@ -176,36 +195,38 @@ struct TiltedContour {
     /// Of the coarse sum's points in y. At 0.7, a price in a million is off by more than its tolerance.
     private static let spacing = 0.5
 
-    /// ln |f| at four y, for the strike where it is largest, and |e^(−dτ)|².
+    /// ln |f| at the four y of a group, for the strike where it is largest.
     @inline(always)
     private func logTerm(
-        _ y: Vector, _ c: CharacteristicConstants, range: ClosedRange<Double>, derivatives: Bool
-    ) -> (logarithm: Vector, decay: Vector) {
-        let (s, slope) = point(y)
-        let kernel = CharacteristicKernel(s, c)
+        _ y: Vector, _ c: CharacteristicConstants, _ planes: Planes, _ group: Int, range: ClosedRange<Double>,
+        derivatives: Bool
+    ) -> Vector {
+        let s = unsafe planes[Planes.Pass.point, group]
+        let inverseW = unsafe planes[Planes.Pass.inverseW, group].absoluteSquare
         let rest = 1 - s.real
         // The exponent is linear in k: one end of the range has the maximum.
         let (low, high) = (rest * range.lowerBound, rest * range.upperBound)
-        var logarithm = kernel.logarithm(c).real + VectorMath.select(low .> high, low, else: high)
-        logarithm += 0.5 * VectorMath.log(slope.absoluteSquare)
+        var logarithm = unsafe planes[Planes.Pass.logarithm, group].real
+            + VectorMath.select(low .> high, low, else: high)
+        // Gamma's integrand has s(1 − s) more.
+        let slope = slope(at: s).absoluteSquare
+        logarithm += 0.5 * VectorMath.log(derivatives ? slope : slope * inverseW)
         if !c.jumps.areNone {
             let largest = largestJump(y, c.jumps)
             let phi = VectorMath.exp(largest)
             logarithm += c.jumps.count * (phi - 1 - c.jumps.meanJump * s.real)
-            if derivatives { logarithm += VectorMath.log(Self.jumpFactor(phi, kernel, s, c.jumps)) }
+            if derivatives { logarithm += VectorMath.log(Self.jumpFactor(phi, inverseW, s, c.jumps)) }
             // e^x stops growing at 709.
             logarithm = VectorMath.select(
                 largest .> Vector(repeating: 700), .init(repeating: .infinity), else: logarithm)
         }
-        // Gamma's integrand has s(1 − s) more.
-        if !derivatives { logarithm -= 0.5 * VectorMath.log(kernel.w.absoluteSquare) }
-        return (logarithm, kernel.decay)
+        return logarithm
     }
 
     /// ln of a bound of what the derivatives by Heston's parameters multiply M by, over |s(1 − s)|, up to y = `last`:
     /// twice the largest of four values, for it changes slowly.
     private func logGradientFactor(_ last: Double, _ c: CharacteristicConstants) -> Double {
-        let (s, _) = point((last / 3) * Vector(0, 1, 2, 3))
+        let s = point((last / 3) * Vector(0, 1, 2, 3))
         let kernel = CharacteristicKernel(s, c)
         let g = kernel.logGradient(s, c)
         var largest = g.0.absoluteSquare + g.1.absoluteSquare + g.2.absoluteSquare
@@ -214,16 +235,16 @@ struct TiltedContour {
         return log(2 * (1 + max(max(factors[0], factors[1]), max(factors[2], factors[3])).squareRoot()))
     }
 
-    /// The same for the derivatives by the jumps' parameters, where |φ| is `phi`.
+    /// The same for the derivatives by the jumps' parameters, where |φ| is `phi` and 1/|s(1 − s)|² `inverseW`.
     @inline(always)
     private static func jumpFactor(
-        _ phi: Vector, _ kernel: CharacteristicKernel, _ s: ComplexVector, _ jumps: Jumps
+        _ phi: Vector, _ inverseW: Vector, _ s: ComplexVector, _ jumps: Jumps
     ) -> Vector {
         let modulus = VectorMath.sqrt(s.absoluteSquare)
         // By λ and δ; that by μ is between them.
         let byIntensity = jumps.tau * (1 + phi + abs(jumps.meanJump) * modulus)
         let byDeviation =
             (jumps.count * max(1, jumps.deviation)) * (modulus * (1 + abs(jumps.meanJump) + (1 + modulus) * phi))
-        return 1 + (byIntensity + byDeviation) / VectorMath.sqrt(kernel.w.absoluteSquare)
+        return 1 + (byIntensity + byDeviation) * VectorMath.sqrt(inverseW)
     }
 }
