@@ -133,7 +133,8 @@ public enum JobRepository {
                 """
                 UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = $2,
                                 lease_until = clock_timestamp() + $3 * interval '1 microsecond',
-                                started_at = coalesce(started_at, clock_timestamp())
+                                started_at = coalesce(started_at, clock_timestamp()),
+                                progress = CASE WHEN checkpoint IS NULL THEN 0 ELSE progress END
                 WHERE job_id = (
                     SELECT job_id FROM jobs
                     WHERE kind = ANY($1) AND attempt < max_attempts
@@ -147,12 +148,13 @@ public enum JobRepository {
         }
     }
 
-    /// Renews the lease and tells how far the work has come (0 … 1). Throws `fenced` when the job is not ours any more.
+    /// Renews the lease and tells how far the work has come (0 … 1); a word that comes late does not take back what has
+    /// been told since. Throws `fenced` when the job is not ours any more.
     public static func heartbeat(
         _ lease: Lease, progress: Double? = nil, message: String? = nil, on connection: isolated Connection
     ) throws(StorageError) {
         try write(
-            lease, "progress = coalesce($5, progress), message = coalesce($6, message)", [progress, message],
+            lease, "progress = greatest(progress, $5), message = coalesce($6, message)", [progress, message],
             on: connection)
     }
 
