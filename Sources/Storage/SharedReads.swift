@@ -112,20 +112,19 @@ extension Connection {
         }
     }
 
-    private func pipelined(_ statements: [Statement]) throws(StorageError) -> [QueryResult]? {
+    private func pipelined(_ reads: [Statement]) throws(StorageError) -> [QueryResult]? {
         let link = try usableLink()
         let limit = ContinuousClock.now + SharedReads.patience
-        // The first statement of the pipeline, for this transaction alone: plans that do not depend on the parameters.
-        // To plan a read by key anew costs the server more than to run it.
-        var names = [try prepared(SharedReads.planOnce, types: [], link, until: limit)]
-        for statement in statements {
-            let types = statement.parameters.map { type(of: $0).postgresType.oid }
+        // First, for this transaction alone: plans that do not depend on the parameters. To plan a read by key anew
+        // costs the server more than to run it.
+        let all = [Statement(SharedReads.planOnce)] + reads
+        let types = all.map { $0.parameters.map { type(of: $0).postgresType.oid } }
+        var names: [String] = []
+        for (statement, types) in zip(all, types) {
             names.append(try prepared(statement.sql, types: types, link, until: limit))
         }
         try link.enterPipeline()
-        scratch.removeAll()
-        try link.sendExecute(name: names[0], scratch)
-        for (statement, name) in zip(statements, names.dropFirst()) {
+        for (statement, name) in zip(all, names) {
             scratch.removeAll()
             for parameter in statement.parameters { scratch.addParameter(parameter) }
             try link.sendExecute(name: name, scratch)
@@ -138,8 +137,12 @@ extension Connection {
                 switch try link.nextAnswer(sql: "", until: limit, interruptible: true) {
                 case .rows(let result): results.append(result)
                 case .synchronised: isSynchronised = true
-                // What it means for the connection; the caller hears of it when it is alone.
-                case .failure(let fault): _ = self.error(fault, deadline: limit)
+                case .failure(let fault):
+                    // What it means for the connection; the caller hears of it when it is alone.
+                    _ = self.error(fault, deadline: limit)
+                    guard ["0A000", "26000"].contains(fault.sqlState) else { continue }
+                    // A stale plan (see `run`): whichever it was, the next pipeline here prepares them again.
+                    for (statement, types) in zip(all, types) { statements.forget(sql: statement.sql, types: types) }
                 case .copyIn, .copyOut:
                     link.markBroken()
                     return nil
@@ -147,7 +150,7 @@ extension Connection {
                 }
             }
             try link.exitPipeline()
-            return results.count == names.count ? Array(results.dropFirst()) : nil
+            return results.count == all.count ? Array(results.dropFirst()) : nil
         } catch {
             throw link.unknownIfLost(error)
         }
