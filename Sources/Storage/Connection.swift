@@ -54,29 +54,21 @@ public actor Connection {
     public func query<T>(
         _ sql: String, _ parameters: [any PostgresEncodable] = [], decode: (Row) throws(StorageError) -> T
     ) throws(StorageError) -> [T] {
-        let result = try run(sql, parameters)
-        var values: [T] = []
-        values.reserveCapacity(result.rowCount)
-        for index in 0..<result.rowCount { values.append(try decode(Row(result: result, index: index))) }
-        return values
+        try run(sql, parameters).all(decode)
     }
 
     /// Like `query`, for statements that return one row at most. Throws `unexpectedRowCount` for more.
     public func queryOptional<T>(
         _ sql: String, _ parameters: [any PostgresEncodable] = [], decode: (Row) throws(StorageError) -> T
     ) throws(StorageError) -> T? {
-        let result = try run(sql, parameters)
-        guard result.rowCount <= 1 else { throw .unexpectedRowCount(result.rowCount) }
-        return result.rowCount == 0 ? nil : try decode(Row(result: result, index: 0))
+        try run(sql, parameters).optional(decode)
     }
 
     /// Like `query`, for statements that return exactly one row. Throws `unexpectedRowCount` otherwise.
     public func queryOne<T>(
         _ sql: String, _ parameters: [any PostgresEncodable] = [], decode: (Row) throws(StorageError) -> T
     ) throws(StorageError) -> T {
-        let result = try run(sql, parameters)
-        guard result.rowCount == 1 else { throw .unexpectedRowCount(result.rowCount) }
-        return try decode(Row(result: result, index: 0))
+        try run(sql, parameters).one(decode)
     }
 
     /// Runs a statement for its effect; returns how many rows it inserted, updated or deleted.

@@ -55,6 +55,7 @@ public final class ConnectionPool: Sendable {
     let log: Logger
     private let observer: (any PoolObserver)?
     private let shared: NIOLockedValueBox<Shared>
+    let reads: SharedReads
 
     /// Makes no connection yet: the first comes with the first lease. `observer` is told what happens, for metrics.
     public init(
@@ -64,6 +65,7 @@ public final class ConnectionPool: Sendable {
         self.configuration = configuration
         self.log = log
         self.observer = observer
+        reads = SharedReads(configuration)
         shared = NIOLockedValueBox(
             Shared(
                 state: PoolState(
@@ -84,7 +86,14 @@ public final class ConnectionPool: Sendable {
     public func withConnection<R: Sendable>(
         until deadline: ContinuousClock.Instant? = nil, _ body: @Sendable (isolated Connection) async throws -> R
     ) async throws -> R {
-        let begin = ContinuousClock.now
+        try await lease(since: .now, until: deadline, body)
+    }
+
+    /// `withConnection` for a caller who waits since `begin`.
+    func lease<R: Sendable>(
+        since begin: ContinuousClock.Instant, until deadline: ContinuousClock.Instant? = nil,
+        _ body: @Sendable (isolated Connection) async throws -> R
+    ) async throws -> R {
         let limit = min(begin + configuration.acquireTimeout, deadline ?? begin + configuration.acquireTimeout)
         let number: Int
         let connection: Connection
@@ -169,12 +178,17 @@ public final class ConnectionPool: Sendable {
             PoolSnapshot(
                 maximumConnections: shared.state.maximumConnections,
                 openConnections: shared.connections.values.count { $0.isConnected.withLockedValue { $0 } },
-                leasedConnections: shared.state.leasedCount, waitingCallers: shared.state.waiterCount,
+                leasedConnections: shared.state.leasedCount,
+                waitingCallers: shared.state.waiterCount + reads.waiterCount,
                 counts: shared.counts)
         }
     }
 
-    private func count(_ error: any Error) {
+    func count(sharedReads count: Int) {
+        if count > 0 { shared.withLockedValue { $0.counts.sharedReads += UInt64(count) } }
+    }
+
+    func count(_ error: any Error) {
         shared.withLockedValue { shared in
             switch error {
             case StorageError.timeout(.acquire): shared.counts.timedOut += 1

@@ -38,5 +38,6 @@ final class Interrupt: Sendable {
         }
     }
 
+    var currentLease: UInt64 { state.withLockedValue { $0.lease } }
     var isRequested: Bool { state.withLockedValue { $0.isRequested } }
 }

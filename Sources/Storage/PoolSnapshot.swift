@@ -3,6 +3,8 @@ public struct PoolSnapshot: Sendable, Equatable {
     public struct Counts: Sendable, Equatable {
         /// Connections lent so far.
         public var leases: UInt64 = 0
+        /// Reads that went to the server on the lease of another caller's.
+        public var sharedReads: UInt64 = 0
         /// Time that callers have waited for them, and time that they had them, in all.
         public var waiting: Duration = .zero
         public var leased: Duration = .zero

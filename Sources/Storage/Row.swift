@@ -42,3 +42,22 @@ public struct Row: Sendable {
         try result.withCell(row: index, column: column, body)
     }
 }
+
+extension QueryResult {
+    func all<T>(_ decode: (Row) throws(StorageError) -> T) throws(StorageError) -> [T] {
+        var values: [T] = []
+        values.reserveCapacity(rowCount)
+        for index in 0..<rowCount { values.append(try decode(Row(result: self, index: index))) }
+        return values
+    }
+
+    func optional<T>(_ decode: (Row) throws(StorageError) -> T) throws(StorageError) -> T? {
+        guard rowCount <= 1 else { throw .unexpectedRowCount(rowCount) }
+        return rowCount == 0 ? nil : try decode(Row(result: self, index: 0))
+    }
+
+    func one<T>(_ decode: (Row) throws(StorageError) -> T) throws(StorageError) -> T {
+        guard rowCount == 1 else { throw .unexpectedRowCount(rowCount) }
+        return try decode(Row(result: self, index: 0))
+    }
+}

@@ -176,7 +176,8 @@ await pool.close()
 var readers = try StorageConfiguration(url: url)
 readers.maximumConnections = 8
 let readPool = ConnectionPool(readers)
-func readRate(callers: Int) async throws -> Double {
+/// Reads a second of so many callers: `shares` through `pool.queryOne`, otherwise each on a lease of its own.
+func readRate(callers: Int, shares: Bool) async throws -> Double {
     let count = reads / callers
     let time = try await seconds {
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -184,12 +185,15 @@ func readRate(callers: Int) async throws -> Double {
                 group.addTask {
                     for index in 0..<count {
                         let place = (index * 7919 + caller * 104_729) % copyRows
-                        let close = try await readPool.withConnection { connection in
-                            try connection.queryOne(
-                                select, ["binance", "BTCUSDT", Int32(60), start + .minutes(Int64(place))]
-                            ) { (row) throws(StorageError) in try row.get(3, as: Double.self) }
-                        }
-                        guard close > 0 else { throw Failure(description: "a wrong row") }
+                        let key: [any PostgresEncodable] = [
+                            "binance", "BTCUSDT", Int32(60), start + .minutes(Int64(place)),
+                        ]
+                        @Sendable func close(_ row: Row) throws(StorageError) -> Double { try row.get(3) }
+                        let price =
+                            shares
+                            ? try await readPool.queryOne(select, key, decode: close)
+                            : try await readPool.withConnection { try $0.queryOne(select, key, decode: close) }
+                        guard price == bars[place].close else { throw Failure(description: "a wrong row") }
                     }
                 }
             }
@@ -210,19 +214,22 @@ func psycopg(callers: Int) async throws -> Double {
 
 var readOne = Rounds()
 var readMany = Rounds()
+var leasedMany = Rounds()
 var peerOne = Rounds()
 var peerMany = Rounds()
 let hasPeer = arguments.count >= 4
-_ = try await readRate(callers: 8)
+for shares in [true, false] { _ = try await readRate(callers: 8, shares: shares) }
 for _ in 0..<rounds {
-    readOne.add(try await readRate(callers: 1))
+    readOne.add(try await readRate(callers: 1, shares: true))
     if hasPeer { peerOne.add(try await psycopg(callers: 1)) }
-    readMany.add(try await readRate(callers: 8))
+    readMany.add(try await readRate(callers: 8, shares: true))
     if hasPeer { peerMany.add(try await psycopg(callers: 8)) }
+    leasedMany.add(try await readRate(callers: 8, shares: false))
 }
-print("point reads of a bar by its key, reads/s; a pool of 8 connections each, taken and given back for every read")
+print("point reads of a bar by its key, reads/s; a pool of 8 connections each")
 print("  ours, 1 caller               \(readOne.shown("reads/s"))")
 print("  ours, 8 callers              \(readMany.shown("reads/s"))")
+print("  ours, 8 callers, withConnection for each read  \(leasedMany.shown("reads/s"))")
 if hasPeer {
     print("  psycopg, 1 caller            \(peerOne.shown("reads/s"))")
     print("  psycopg, 8 callers           \(peerMany.shown("reads/s"))")

@@ -2,7 +2,8 @@
 
     python point_reads.py <url> <reads> <callers>
 
-One caller is psycopg's plain way (threads); more of them are run both as threads and on asyncio, and the better counts.
+One caller is psycopg's plain way (threads); more of them are run both as threads and on asyncio. Both with the server's
+own choice of plans and with plans that do not depend on the parameters, which ours asks for. The best counts.
 """
 import asyncio
 import datetime
@@ -20,6 +21,7 @@ START = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
 ROWS = 300_000
 SELECT = """SELECT open, high, low, close, volume FROM bars
 WHERE exchange = %s AND symbol = %s AND interval_seconds = %s AND open_time = %s"""
+PLANS = ["", "-c plan_cache_mode=force_generic_plan"]
 count = reads // callers
 
 
@@ -28,8 +30,9 @@ def key(index, caller):
     return ("binance", "BTCUSDT", 60, START + datetime.timedelta(minutes=place))
 
 
-def threads():
-    with psycopg_pool.ConnectionPool(url, min_size=8, max_size=8, kwargs={"autocommit": True}) as pool:
+def threads(plans):
+    options = {"autocommit": True, "options": plans}
+    with psycopg_pool.ConnectionPool(url, min_size=8, max_size=8, kwargs=options) as pool:
         pool.wait()
 
         def work(caller, count):
@@ -48,10 +51,9 @@ def threads():
         return count * callers / (time.perf_counter() - begin)
 
 
-async def tasks():
-    async with psycopg_pool.AsyncConnectionPool(
-        url, min_size=8, max_size=8, open=False, kwargs={"autocommit": True}
-    ) as pool:
+async def tasks(plans):
+    options = {"autocommit": True, "options": plans}
+    async with psycopg_pool.AsyncConnectionPool(url, min_size=8, max_size=8, open=False, kwargs=options) as pool:
         await pool.wait()
 
         async def work(caller, count):
@@ -68,7 +70,8 @@ async def tasks():
 
 
 print(f"psycopg {psycopg.__version__}, {psycopg.pq.__impl__}")
-rate = threads()
+rates = [threads(plans) for plans in PLANS]
 if callers > 1:
-    rate = max(rate, asyncio.run(tasks()))
-print(rate)
+    rates += [asyncio.run(tasks(plans)) for plans in PLANS]
+print(" ".join(f"{rate:.0f}" for rate in rates))
+print(max(rates))

@@ -125,7 +125,7 @@ struct ExecutionServer: ExecutionService {
     // MARK: Words
 
     private func requireStream(_ account: String) async throws -> EventRepository.Stream {
-        let found = try await pool.withConnection { try EventRepository.stream(account, on: $0) }
+        let found = try await EventRepository.stream(account, in: pool)
         guard let stream = found, !stream.tradedSymbols.isEmpty else {
             throw RPCStatus(.notFound, "no account “\(account)”: an account has the name of the stream that it trades")
         }

@@ -196,7 +196,7 @@ struct FeatureServer: FeatureService {
     }
 
     private func requireStream(_ name: String) async throws -> EventRepository.Stream {
-        let found = try await pool.withConnection { try EventRepository.stream(name, on: $0) }
+        let found = try await EventRepository.stream(name, in: pool)
         guard let stream = found else { throw RPCStatus(.notFound, "no stream “\(name)”") }
         guard stream.state != .building else { throw RPCStatus(.unavailable, "the stream “\(name)” is being built") }
         return stream

@@ -214,7 +214,7 @@ struct GatewayServer: MarketGatewayService {
     }
 
     private func requireStream(_ name: String) async throws -> EventRepository.Stream {
-        let stream = try await pool.withConnection { try EventRepository.stream(name, on: $0) }
+        let stream = try await EventRepository.stream(name, in: pool)
         guard let stream else { throw RPCStatus(.notFound, "no stream “\(name)”") }
         return stream
     }

@@ -33,7 +33,7 @@ struct PolicyServer: VommaProto.PolicyService {
     func streamDecisions(
         _ request: StreamDecisionsRequest, responses: ResponseWriter<VommaProto.Decision>, context: CallContext
     ) async throws {
-        let found = try await pool.withConnection { try EventRepository.stream(request.stream, on: $0) }
+        let found = try await EventRepository.stream(request.stream, in: pool)
         guard let stream = found else { throw RPCStatus(.notFound, "no stream “\(request.stream)”") }
         guard !stream.tradedSymbols.isEmpty else {
             throw RPCStatus(.failedPrecondition, "the stream “\(stream.name)” is not decided on: it trades no symbol")

@@ -84,7 +84,12 @@ public enum EventRepository {
     }
 
     public static func stream(_ name: String, on connection: isolated Connection) throws(StorageError) -> Stream? {
-        try connection.queryOptional("\(select) WHERE stream = $1", [name], decode: decode)
+        try connection.queryOptional(selectByName, [name], decode: decode)
+    }
+
+    /// By itself: each call of a server asks for its stream, and those of many callers go together.
+    public static func stream(_ name: String, in pool: ConnectionPool) async throws -> Stream? {
+        try await pool.queryOptional(selectByName, [name], decode: decode)
     }
 
     /// All streams, or those in one state, the oldest first.
@@ -121,6 +126,7 @@ public enum EventRepository {
         SELECT stream, exchange, symbols, currencies, from_time, to_time, traded_symbols, trade_from, pace_microseconds,
                state, last_sequence, settings FROM streams
         """
+    private static let selectByName = "\(select) WHERE stream = $1"
 
     private static func decode(_ row: Row) throws(StorageError) -> Stream {
         guard let state = State(rawValue: try row.get(9)) else {
