@@ -7,8 +7,8 @@ internal import VommaProto
 
 /// Follows the states of one stream after the other: decisions stored, then published.
 ///
-/// The fold's only state is the exposure decided last and what a policy with memory remembers, saved with every batch. A promotion takes effect at a batch's
-/// border; a model with another normaliser asks feature-service anew.
+/// The fold's only state is the exposure decided last, and what a policy with memory remembers, saved with every batch.
+/// A promotion takes effect at a batch's border; a model with another normaliser asks feature-service anew.
 struct DecisionPipeline: Sendable {
     let pool: ConnectionPool
     let models: LiveModel<LoadedPolicy>

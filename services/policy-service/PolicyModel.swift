@@ -34,7 +34,7 @@ struct PolicyModelVersion: TensorModelVersion {
         ] + memory(isOptional: true)
     }
 
-    /// Of a policy with memory: what the answer before held, and what to send with the next request; 0 at the beginning.
+    /// Of a policy with memory: what the answer before held, and what to send with the next request; absent at first.
     private func memory(isOptional: Bool) -> [TensorDeclaration] {
         let size = model.policy.memorySize
         return size == 0

@@ -63,7 +63,8 @@ struct PolicyServer: VommaProto.PolicyService {
     ) async throws -> DescribePolicyResponse {
         guard let model = models.current else { return DescribePolicyResponse() }
         return DescribePolicyResponse(
-            modelName: model.name, modelVersion: model.version, architecture: model.policy.kind, schemaVersion: model.schemaVersion,
+            modelName: model.name, modelVersion: model.version, architecture: model.policy.kind,
+            schemaVersion: model.schemaVersion,
             normaliserID: model.normaliserID, window: Int32(model.layout.window),
             features: Int32(model.layout.featureCount), sha256: model.sha256)
     }
