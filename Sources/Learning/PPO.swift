@@ -248,10 +248,13 @@ public struct PPOTrainer<E: Environment>: Sendable {
                 let norm = clipGlobalNorm(&gradients, limit: configuration.maximumGradientNorm)
                 guard norm.isFinite else { throw .diverged(iteration: iteration) }
                 metrics.gradientNorm += norm
+                let before = policy.logStd.map { policy.parameters[$0] }
                 optimiser.step(&policy.parameters, gradients: gradients, learningRate: metrics.learningRate)
                 let bounds = MLPPolicy.logStdBounds
-                for i in policy.logStd {
-                    policy.parameters[i] = min(max(policy.parameters[i], bounds.lowerBound), bounds.upperBound)
+                for (i, old) in zip(policy.logStd, before) {
+                    let value = policy.parameters[i]
+                    let moved = value + (configuration.logStdRate - 1) * (value - old)
+                    policy.parameters[i] = min(max(moved, bounds.lowerBound), bounds.upperBound)
                 }
             }
         }
