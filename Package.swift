@@ -196,8 +196,11 @@ let package = Package(
             dependencies: ["LocalStack", "MarketData", "RPC", "Storage", "VommaProto", logging],
             path: "benchmarks/features-store", swiftSettings: strict),
         .executableTarget(
-            name: "learning-bench", dependencies: ["Kernels", "Learning", "NeuralNetworks", "Policies"],
-            path: "benchmarks/learning", exclude: ["compare.py"], swiftSettings: strict),
+            name: "learning-bench",
+            dependencies: [
+                "Evaluation", "Kernels", "Learning", "MarketData", "NeuralNetworks", "Policies", "Simulation", "Trading",
+            ],
+            path: "benchmarks/learning", exclude: ["compare.py", "controls.py"], swiftSettings: strict),
         .executableTarget(
             name: "heston-bench", dependencies: ["Heston", "HestonInverse", "Kernels", "MarketData"], path: "benchmarks/heston",
             exclude: ["compare.py", "network.py", "real.py"], swiftSettings: strict),

@@ -119,10 +119,13 @@ struct PPO<E: Environment, L: Learner>: Sendable {
                 let norm = clipGlobalNorm(&gradients, limit: configuration.maximumGradientNorm)
                 guard norm.isFinite else { throw .diverged(iteration: iteration) }
                 metrics.gradientNorm += norm
+                let before = learner.logStd.map { learner.parameters[$0] }
                 optimiser.step(&learner.parameters, gradients: gradients, learningRate: metrics.learningRate)
                 let bounds = MLPPolicy.logStdBounds
-                for i in learner.logStd {
-                    learner.parameters[i] = min(max(learner.parameters[i], bounds.lowerBound), bounds.upperBound)
+                for (i, old) in zip(learner.logStd, before) {
+                    let value = learner.parameters[i]
+                    let moved = value + (configuration.logStdRate - 1) * (value - old)
+                    learner.parameters[i] = min(max(moved, bounds.lowerBound), bounds.upperBound)
                 }
             }
         }

@@ -25,6 +25,10 @@ public struct PPOConfiguration: Sendable, Equatable {
     public var valueCoefficient: Float = 0.5
     /// Weight of the squashed Gaussian's entropy, ≥ 0. 0 also saves its computation.
     public var entropyCoefficient: Float = 0
+    /// Factor on the learning rate of the log standard deviations, > 0. Adam moves each parameter by about the learning
+    /// rate a minibatch; a mean, which all weights move together, goes much farther, so that with 1 a policy that pays
+    /// for its own noise learns to avoid it by saturating the tanh before it learns to make less of it.
+    public var logStdRate: Float = 1
     /// Shifts and scales each minibatch's advantages to mean 0 and standard deviation 1.
     public var normalisesAdvantages = true
     /// An update stops before the first minibatch on which the estimated KL divergence from the rollout's policy
@@ -63,6 +67,7 @@ public struct PPOConfiguration: Sendable, Equatable {
         try require(valueClipRange.map(positive) ?? true, "valueClipRange", "is not positive")
         try require(notNegative(valueCoefficient), "valueCoefficient", "is negative")
         try require(notNegative(entropyCoefficient), "entropyCoefficient", "is negative")
+        try require(positive(logStdRate), "logStdRate", "is not positive")
         try require(targetKL.map(positive) ?? true, "targetKL", "is not positive")
         try require(positive(maximumGradientNorm), "maximumGradientNorm", "is not positive")
         try require(positive(rewardScale), "rewardScale", "is not positive")
@@ -79,7 +84,8 @@ public struct PPOConfiguration: Sendable, Equatable {
             "minibatchSize": "\(minibatchSize)", "epochs": "\(epochs)", "learningRate": "\(learningRate)",
             "gamma": "\(gamma)", "gaeLambda": "\(gaeLambda)", "clipRange": "\(clipRange)",
             "valueClipRange": "\(valueClipRange ?? 0)", "valueCoefficient": "\(valueCoefficient)",
-            "entropyCoefficient": "\(entropyCoefficient)", "normalisesAdvantages": "\(normalisesAdvantages)",
+            "entropyCoefficient": "\(entropyCoefficient)", "logStdRate": "\(logStdRate)",
+            "normalisesAdvantages": "\(normalisesAdvantages)",
             "targetKL": "\(targetKL ?? 0)", "maximumGradientNorm": "\(maximumGradientNorm)",
             "rewardScale": "\(rewardScale)", "adam.beta1": "\(adam.beta1)", "adam.beta2": "\(adam.beta2)",
             "adam.epsilon": "\(adam.epsilon)", "adam.weightDecay": "\(adam.weightDecay)",

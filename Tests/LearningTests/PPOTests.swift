@@ -90,11 +90,32 @@ private func configuration(iterations: Int, steps: Int, _ change: (inout PPOConf
         #expect(result.steps == 800)
     }
 
+    @Test("The standard deviation's own rate scales its step, and no other")
+    func logStdRate() throws {
+        func train(_ rate: Float) throws -> (before: [Float], after: [Float]) {
+            let first = policy(2, seed: 1)
+            let one = configuration(iterations: 1, steps: 16) {
+                $0.epochs = 1
+                $0.logStdRate = rate
+            }
+            var trainer = try PPOTrainer(
+                first, environments: [Bandit](repeating: Bandit(), count: 8), configuration: one, seed: 1)
+            #expect(try trainer.iterate().minibatches == 1)
+            return (first.parameters, trainer.policy.parameters)
+        }
+        let (plain, fast) = (try train(1), try train(8))
+        let place = policy(2, seed: 1).logStd.lowerBound
+        for i in plain.after.indices where i != place { #expect(plain.after[i] == fast.after[i]) }
+        let (slowStep, fastStep) = (plain.after[place] - plain.before[place], fast.after[place] - fast.before[place])
+        #expect(abs(abs(slowStep) - 1e-2) < 1e-4 && abs(fastStep / slowStep - 8) < 1e-3)
+    }
+
     /// All options on, so that resuming covers them.
     private func everything(_ iterations: Int) -> PPOConfiguration {
         configuration(iterations: iterations, steps: 13) {
             $0.minibatchSize = 20
             $0.entropyCoefficient = 0.01
+            $0.logStdRate = 3
             $0.valueClipRange = 0.2
             $0.targetKL = 0.01
             $0.adam.weightDecay = 0.01
@@ -207,7 +228,8 @@ private func configuration(iterations: Int, steps: Int, _ change: (inout PPOConf
             ("learningRate", { $0.learningRate = .constant(.nan) }), ("gamma", { $0.gamma = 1.01 }),
             ("gaeLambda", { $0.gaeLambda = -0.1 }), ("clipRange", { $0.clipRange = 0 }),
             ("valueClipRange", { $0.valueClipRange = -1 }), ("valueCoefficient", { $0.valueCoefficient = -1 }),
-            ("entropyCoefficient", { $0.entropyCoefficient = .nan }), ("targetKL", { $0.targetKL = 0 }),
+            ("entropyCoefficient", { $0.entropyCoefficient = .nan }), ("logStdRate", { $0.logStdRate = 0 }),
+            ("targetKL", { $0.targetKL = 0 }),
             ("maximumGradientNorm", { $0.maximumGradientNorm = 0 }), ("rewardScale", { $0.rewardScale = 0 }),
             ("adam.beta1", { $0.adam.beta1 = 1 }), ("adam.epsilon", { $0.adam.epsilon = 0 }),
         ]

@@ -1,8 +1,12 @@
-// What benchmarks/learning/compare.py runs, one thread. Each command prints one JSON object.
+// What benchmarks/learning/compare.py and controls.py run, one thread. Each command prints one JSON object.
 //   learning-bench pendulum <seed> <steps> <minibatch>
 //                                             PPO on the pendulum: mean return of 100 fresh episodes, steps a second
 //   learning-bench inference <file>           decisions of a 1280-128-128 policy: microseconds at batch 1 and 64, and
 //                                             the outputs of the first row; the policy goes to <file>
+//   learning-bench controls positive <seed>   PPO where the optimum is known: what it earns of it on fresh draws
+//   learning-bench controls negative <seed> <reward>
+//                                             PPO where there is nothing to know: its exposure, and whether the
+//                                             model would be accepted; <reward> is defaults or minutes
 import Foundation
 import Kernels
 import Learning
@@ -107,8 +111,15 @@ func main() throws {
         print("{\"return\": \(try meanReturn(trained.policy)), \"rate\": \(rate), \"steps\": \(trained.steps)}")
     } else if arguments.count == 3, arguments[1] == "inference" {
         try inference(arguments[2])
+    } else if arguments.count == 4, arguments[1...2] == ["controls", "positive"], let seed = UInt64(arguments[3]) {
+        print(try PositiveControl.run(seed: seed).json)
+    } else if arguments.count == 5, arguments[1...2] == ["controls", "negative"], let seed = UInt64(arguments[3]),
+        let reward = NegativeControl.Reward(rawValue: arguments[4])
+    {
+        print(try NegativeControl.run(seed: seed, reward: reward).json)
     } else {
         print("usage: learning-bench pendulum <seed> <steps> <minibatch> | inference <file>")
+        print("       learning-bench controls positive <seed> | controls negative <seed> defaults|minutes")
         exit(2)
     }
 }

@@ -146,6 +146,7 @@ extension PPOConfiguration {
         gaeLambda = try reader.number("gae_lambda", default: 0.95, in: 0...1)
         clipRange = try reader.number("clip_range", default: 0.2, in: 0.001...10)
         entropyCoefficient = try reader.number("entropy_coefficient", default: 0, in: 0...10)
+        logStdRate = try reader.number("log_std_rate", default: 1, in: 0.001...1000)
         targetKL = try reader.number("target_kl", default: 0.02, in: 1e-6...100)
         // A minute's return is of the order of 1e-3: with this factor discounted sums are of the order of 1.
         rewardScale = try reader.number("reward_scale", default: 100, in: 1e-6...1e6)

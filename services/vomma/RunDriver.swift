@@ -172,6 +172,8 @@ struct RunDriver {
             "name": "policy", "stream": plan.trainStream, "exchange": plan.exchange, "symbol": plan.tradedSymbol,
             "train_from": "\(plan.trainFrom)", "train_to": "\(plan.trainTo)", "validate_to": "\(plan.validateTo)",
             "seed": plan.seed, "total_steps": steps, "window": 16, "environments": 16,
+            // A policy that pays for its own noise learns to make less of it, not to flee to ±1 (docs/learning.md).
+            "entropy_coefficient": 0.05, "log_std_rate": 10,
             "account": ["capital": plan.capital],
             // A minute's return is a few basis points: penalties a step of the size of a daily bar's would drown it.
             "reward": ["drawdown_penalty": 0.0, "leverage_penalty": 0.0, "volatility_penalty": 0.0],
