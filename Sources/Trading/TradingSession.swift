@@ -126,13 +126,7 @@ public struct TradingSession: Sendable {
 
     /// What is held of the market but is less than the exchange lets one sell; zero otherwise.
     public func dust(at index: Int) -> Quantity {
-        let (rules, held) = (markets[index].rules, ledger.positions[index].quantity.magnitude)
-        let sellable = held.magnitudeRoundedDown(toLot: rules.lotSize)
-        let isSellable =
-            sellable >= rules.minQuantity
-            && sellable.double * markets[index].close
-                >= rules.minNotional.double
-        return isSellable ? held - sellable : held
+        markets[index].rules.dust(of: ledger.positions[index].quantity, price: markets[index].close)
     }
 
     /// Throws `invariantViolated` when the books do not balance, or disagree with `equity`.
@@ -233,9 +227,8 @@ public struct TradingSession: Sendable {
         markets[index].lastFunding = time
         let position = ledger.positions[index].quantity
         guard markets[index].rules.allowsShort, position != .zero else { return }
-        let exact = -position.double * (markPrice ?? markets[index].close) * funding.rate
-        // Down to 1e-8, against us; 1e-4 of a unit is what double arithmetic may lose.
-        guard let amount = Amount((exact * 1e8 + 1e-4).rounded(.down) / 1e8) else { throw .overflow }
+        let price = markPrice ?? markets[index].close
+        guard let amount = funding.settlement(of: position, markPrice: price) else { throw .overflow }
         try ledger.book(funding: amount)
         equity = ledger.equity { markets[$0].close }
         events.record(.funding(symbol: symbol, time: time, rate: funding.rate, amount: amount))
