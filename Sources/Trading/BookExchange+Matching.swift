@@ -81,23 +81,24 @@ extension BookExchange {
         // The aggressor met the other side's orders, ours among them.
         let aggressor: Side = trade.isBuy ? .buy : .sell
         let slot = aggressor.opposite.slot
-        try fill(aggressor.opposite, price, quantity, atPriceToo: true, &reports)
+        let left = try fill(aggressor.opposite, price, quantity, atPriceToo: true, &reports)
         // What rested beyond our price on the other side would have met us before; what we took of that level, it did.
         let taken = shown[slot].taken(at: shown[slot].key(price.units))
-        try fill(aggressor, price, quantity - taken, atPriceToo: false, &reports)
+        _ = try fill(aggressor, price, left - taken, atPriceToo: false, &reports)
     }
 
-    /// Fills resting orders of `side` by a trade. What one of ours took of it is not there for the next.
+    /// Fills resting orders of `side` by a trade. What one of ours took of it is not there for the next: returns what
+    /// is left of it.
     private mutating func fill(
         _ side: Side, _ price: Price, _ quantity: Int64, atPriceToo: Bool, _ reports: inout [BookReport]
-    ) throws(TradingError) {
+    ) throws(TradingError) -> Int64 {
         let slot = side.slot
         var left = quantity
         var index = 0
         while index < resting[slot].count, left > 0 {
             let open = resting[slot][index]
             let isBeyond = side == .buy ? open.price > price : open.price < price
-            guard isBeyond || open.price == price && atPriceToo else { return }
+            guard isBeyond || open.price == price && atPriceToo else { break }
             guard clock > open.acceptedAt + configuration.settling, let ahead = isBeyond ? 0 : open.ahead?.units else {
                 index += 1
                 continue
@@ -107,6 +108,7 @@ extension BookExchange {
             left -= taken
             try fillResting(slot, &index, taken, &reports)
         }
+        return left
     }
 
     /// Fills resting orders by opposite quotes at or beyond their prices, at their own prices.
@@ -212,8 +214,10 @@ extension BookExchange {
             var left = order.quantity.units
             for level in shown[1].levels where left > 0 {
                 let quantity = wholeLots(min(level.available, left))
-                guard let cost = cost(Quantity(units: quantity), at: Price(units: level.key)) else { return .outOfRange }
-                wanted += cost
+                guard let cost = cost(Quantity(units: quantity), at: Price(units: level.key)),
+                    case let (sum, overflow) = wanted.addingReportingOverflow(cost), !overflow
+                else { return .outOfRange }
+                wanted = sum
                 left -= quantity
             }
         }

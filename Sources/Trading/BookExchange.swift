@@ -5,8 +5,8 @@ public import MarketData
 ///
 /// Fed with a market's events in order of time and with our orders, which arrive after a latency and compete with all
 /// that happens until then. A market order walks the levels that are shown. A limit order takes what crosses it, then
-/// rests behind the volume that its price shows; trades at its price first shorten the queue, then fill it. Nothing that
-/// happened at or before an order's arrival fills it. In doubt it goes against us:
+/// rests behind the volume that its price shows; trades at its price first shorten the queue, then fill it. Nothing
+/// that happened at or before an order's arrival fills it. In doubt it goes against us:
 ///
 /// * others' cancellations count as behind us, until the level shows less than our place in the queue;
 /// * where the book does not show what is ahead, nothing at that price fills us, only a trade beyond it;
@@ -151,8 +151,8 @@ public struct BookExchange: Sendable {
     // MARK: What happens
 
     /// Takes the market's next event. Appends what it and the messages that arrived before it bring about, in order of
-    /// time. Events of other symbols, and kinds that no book knows, only move the clock. Throws `timeBackwards` when the
-    /// event is older than the one before, and what the ledger throws.
+    /// time. Events of other symbols, and kinds that no book knows, only move the clock. Throws `timeBackwards` when
+    /// the event is older than the one before, and what the ledger throws.
     public mutating func receive(_ event: MarketEvent, into reports: inout [BookReport]) throws(TradingError) {
         guard event.eventTime >= clock else {
             throw .timeBackwards(symbol: event.symbol, microseconds: event.eventTime.microseconds)

@@ -121,7 +121,8 @@ struct ShownSide: Sendable, Equatable {
         }
         swap(&levels, &spare)
         isBestInDepth = !levels.isEmpty
-        if let first = levels.first, let last = levels.last { depthKeys = first.key...last.key } else { depthKeys = nil }
+        depthKeys = nil
+        if let first = levels.first, let last = levels.last { depthKeys = first.key...last.key }
     }
 
     mutating func take(_ quantity: Int64, at index: Int) { levels[index].taken += quantity }
