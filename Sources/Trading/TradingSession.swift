@@ -155,6 +155,16 @@ public struct TradingSession: Sendable {
         try take(bar, at: try requireIndex(symbol), &events)
     }
 
+    /// The same with the settlements of funding that are due, in order of time: those up to the bar's open are of the
+    /// position before the fill and at the last close, those within the bar of the position after it and at its open.
+    /// One at or after the bar's close is not looked at: it comes with a later bar. Spot pays none.
+    @discardableResult
+    public mutating func onBar(
+        _ symbol: String, _ bar: Bar, funding: ArraySlice<Stamped<FundingRate>>, into events: inout [SessionEvent]
+    ) throws(TradingError) -> Bool {
+        try take(bar, at: try requireIndex(symbol), funding: funding, &events)
+    }
+
     /// The same without events, for whoever only needs the state: no allocation.
     @discardableResult
     public mutating func onBar(at index: Int, _ bar: Bar) throws(TradingError) -> Bool {
@@ -222,16 +232,7 @@ public struct TradingSession: Sendable {
         _ symbol: String, _ funding: FundingRate, markPrice: Double?, at time: Timestamp,
         into events: inout [SessionEvent]
     ) throws(TradingError) {
-        let index = try requireIndex(symbol)
-        guard time > markets[index].lastFunding else { return }
-        markets[index].lastFunding = time
-        let position = ledger.positions[index].quantity
-        guard markets[index].rules.allowsShort, position != .zero else { return }
-        let price = markPrice ?? markets[index].close
-        guard let amount = funding.settlement(of: position, markPrice: price) else { throw .overflow }
-        try ledger.book(funding: amount)
-        equity = ledger.equity { markets[$0].close }
-        events.record(.funding(symbol: symbol, time: time, rate: funding.rate, amount: amount))
+        try settle(funding, at: try requireIndex(symbol), markPrice: markPrice, time, &events)
     }
 }
 
@@ -251,7 +252,24 @@ extension TradingSession {
         return sum
     }
 
-    mutating func take(_ bar: Bar, at index: Int, _ events: inout some EventSink) throws(TradingError) -> Bool {
+    private mutating func settle(
+        _ funding: FundingRate, at index: Int, markPrice: Double?, _ time: Timestamp, _ events: inout some EventSink
+    ) throws(TradingError) {
+        guard time > markets[index].lastFunding else { return }
+        markets[index].lastFunding = time
+        let position = ledger.positions[index].quantity
+        guard markets[index].rules.allowsShort, position != .zero else { return }
+        let price = markPrice ?? markets[index].close
+        guard let amount = funding.settlement(of: position, markPrice: price) else { throw .overflow }
+        try ledger.book(funding: amount)
+        equity = ledger.equity { markets[$0].close }
+        events.record(
+            .funding(symbol: markets[index].rules.symbol, time: time, rate: funding.rate, amount: amount))
+    }
+
+    mutating func take(
+        _ bar: Bar, at index: Int, funding: ArraySlice<Stamped<FundingRate>> = [], _ events: inout some EventSink
+    ) throws(TradingError) -> Bool {
         guard bar.openTime > markets[index].openTime else { return false }
         // NaN fails every comparison, so this refuses it as well.
         guard bar.low > 0, bar.low <= min(bar.open, bar.close), bar.high >= max(bar.open, bar.close),
@@ -259,7 +277,13 @@ extension TradingSession {
         else {
             throw .invalidBar(symbol: markets[index].rules.symbol, openTimeMicroseconds: bar.openTime.microseconds)
         }
+        for due in funding where due.time <= bar.openTime {
+            try settle(due.value, at: index, markPrice: nil, due.time, &events)
+        }
         if markets[index].working != nil { try match(bar, at: index, &events) }
+        for due in funding where due.time > bar.openTime && due.time < bar.closeTime {
+            try settle(due.value, at: index, markPrice: bar.open, due.time, &events)
+        }
         markets[index].openTime = bar.openTime
         markets[index].closeTime = bar.closeTime
         markets[index].close = bar.close
