@@ -1,4 +1,4 @@
-internal import Kernels
+package import Kernels
 public import MarketData
 
 /// How long messages take between us and the exchange. Each kind has a delay of its own: a fixed part, the best the
@@ -22,7 +22,7 @@ public struct LatencyModel: Sendable, Equatable {
         }
 
         /// One delay: never below the fixed part, and at most a minute above it.
-        func sample(_ random: inout RandomGenerator) -> Interval {
+        package func sample(_ random: inout RandomGenerator) -> Interval {
             let extra: Double
             switch jitter {
             case .none: return fixed
