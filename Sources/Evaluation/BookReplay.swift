@@ -2,8 +2,8 @@ internal import Kernels
 public import MarketData
 public import Trading
 
-/// Runs target exposures over a recorded stream through a `BookExchange`, as a trader with a latency would: it sees each
-/// event late, sends at most one order at a time, and does not know of a fill before it is told.
+/// Runs target exposures over a recorded stream through a `BookExchange`, as a trader with a latency would: it sees
+/// each event late, sends at most one order at a time, and does not know of a fill before it is told.
 public struct BookReplay: Sendable {
     /// How a target is reached.
     public enum Style: String, Sendable, CaseIterable {

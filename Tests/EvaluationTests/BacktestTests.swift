@@ -138,7 +138,9 @@ func configuration(short: Bool = false, risk: RiskLimits = .none) throws -> Trad
     func byHand() throws {
         let session = TradingSession.Configuration(
             initialCash: Amount(units: 10_000_000_000),
-            instruments: [.init(rules: try InstrumentRules.simulated("SUIUSDT", price: 1, allowsShort: true, takerFee: 0))],
+            instruments: [
+                .init(rules: try InstrumentRules.simulated("SUIUSDT", price: 1, allowsShort: true, takerFee: 0))
+            ],
             reserve: 0, costs: ExecutionCosts(halfSpreadBasisPoints: 0, slippageBasisPoints: 0), risk: .none)
         // Long 50 from minute 1 on, short 50 from minute 4, flat from minute 6.
         let targets = [0.5, 0.5, 0.5, -0.5, -0.5, 0, 0]

@@ -71,8 +71,8 @@ private let recording = URL(filePath: #filePath).deletingLastPathComponent()
     func touch() throws {
         let events = [
             Self.quote(0, 9.99, 10.01), Self.sale(100, 9.99, 103), Self.quote(200, 10, 10.02),
-            Self.quote(201, 10, 10.02), Self.sale(300, 10, 104), Self.quote(5001, 10, 10.02), Self.quote(5002, 10, 10.02),
-            Self.quote(6000, 10, 10.02),
+            Self.quote(201, 10, 10.02), Self.sale(300, 10, 104), Self.quote(5001, 10, 10.02),
+            Self.quote(5002, 10, 10.02), Self.quote(6000, 10, 10.02),
         ]
         let result = try Self.replay(.touch).run(events, targets: [Stamped(time: Self.at(0), value: 1)])
         let fills = result.orders.flatMap(\.fills)

@@ -133,8 +133,8 @@ private let recordings = URL(filePath: #filePath).deletingLastPathComponent()
         #expect(orders.values.contains { $0.fillCount > 0 }, "seed \(seed): nothing was filled")
     }
 
-    /// What one event can give resting orders: a trade its quantity, a quote or depth what it and the newest of the other
-    /// kind show.
+    /// What one event can give resting orders: a trade its quantity, a quote or depth what it and the newest of the
+    /// other kind show.
     static func available(_ event: MarketEvent, _ shown: inout (quote: Int64, depth: Int64)) -> Int64 {
         func units(_ values: [Double]) -> Int64 { values.reduce(0) { $0 + (Quantity($1)?.units ?? 0) } }
         switch event.payload {

@@ -62,8 +62,9 @@ private let recordedPerpetuals = recorded.deletingLastPathComponent()
             }
             var symbols: [Symbol]
         }
-        let packed = try Data(contentsOf: recordedPerpetuals)
-        let info = try JSONDecoder().decode(Info.self, from: Data(try Gzip.decompressed(Array(packed), maxByteCount: 1 << 26)))
+        let packed = Array(try Data(contentsOf: recordedPerpetuals))
+        let text = try Gzip.decompressed(packed, maxByteCount: 1 << 26)
+        let info = try JSONDecoder().decode(Info.self, from: Data(text))
         var compared = 0
         for symbol in info.symbols {
             guard let rules = InstrumentRules.binancePerpetual(symbol.symbol) else { continue }
