@@ -233,7 +233,7 @@ let package = Package(
         tests("Simulation", ["Kernels", "MarketData", "Heston"]),
         tests("Storage", ["Kernels", "MarketData", "TestKit"]),
         tests("Telemetry", [metrics, nio, nioPosix, logging]),
-        tests("Trading", ["Kernels", "MarketData"], golden: ["Golden"]),
+        tests("Trading", ["Compression", "Kernels", "MarketData"], golden: ["Golden"]),
         tests("Evaluation", ["Kernels", "MarketData", "Trading"]),
         fuzzer,
         .testTarget(

@@ -50,28 +50,41 @@ public struct BacktestResult: Sendable {
 }
 
 /// Runs a policy over history through the same `TradingSession` as training and paper trading, bar by bar, in the order
-/// of things as they happen live: bar t closes, the policy decides, the order is filled at the open of bar t+1.
+/// of things as they happen live: bar t closes, the policy decides, the order is filled at the open of bar t+1. Funding
+/// is settled between them, at its own times, on what is held then.
 public struct Backtest: Sendable {
     public var session: TradingSession.Configuration
     /// Rows of an observation.
     public var window: Int
     /// Part of each order's id.
     public var modelVersion: String
+    /// The settlements of the instrument's funding, in order of time, each with its own interval; those outside the
+    /// span are passed over. Spot pays none.
+    public var funding: [Stamped<FundingRate>]
 
-    public init(session: TradingSession.Configuration, window: Int = 16, modelVersion: String = "backtest") {
+    public init(
+        session: TradingSession.Configuration, window: Int = 16, modelVersion: String = "backtest",
+        funding: [Stamped<FundingRate>] = []
+    ) {
         self.session = session
         self.window = window
         self.modelVersion = modelVersion
+        self.funding = funding
     }
 
     /// Runs `policy` over the rows of `span`, of which the first window − 1 only fill the first observation. Throws
-    /// `invalidSeries` for a span outside the series or shorter than window + 1, and what the session throws.
+    /// `invalidSeries` for a span outside the series or shorter than window + 1 and for funding that is not in order of
+    /// time, and what the session throws.
     public func run(
         on series: MarketSeries, span: Range<Int>, policy: BacktestPolicy
     ) throws(TradingError) -> BacktestResult {
         guard window >= 1, span.lowerBound >= 0, span.upperBound <= series.count, span.count > window else {
             throw .invalidSeries(reason: "the span needs window + 1 rows within the series")
         }
+        guard zip(funding, funding.dropFirst()).allSatisfy({ $0.time < $1.time }) else {
+            throw .invalidSeries(reason: "funding is not in order of time")
+        }
+        var due = 0
         var session = try TradingSession(session)
         guard let index = session.index(of: series.symbol) else { throw .unknownSymbol(series.symbol) }
         let layout = ObservationLayout(window: window, featureCount: series.featureCount)
@@ -83,7 +96,9 @@ public struct Backtest: Sendable {
         targets.reserveCapacity(rows.count)
         for row in rows {
             let bar = series.bars[row]
-            try session.onBar(series.symbol, bar, into: &events)
+            let settled = due
+            while due < funding.count, funding[due].time < bar.closeTime { due += 1 }
+            try session.onBar(series.symbol, bar, funding: funding[settled..<due], into: &events)
             if row + 1 < rows.upperBound {
                 let previous = session.targetExposure(at: index)
                 var target = observation.mutableSpan

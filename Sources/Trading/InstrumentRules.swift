@@ -26,6 +26,8 @@ public struct InstrumentRules: Sendable, Equatable {
     public let maxLeverage: Double
     /// `takerFee` in 1e-8.
     @usableFromInline let takerFeeUnits: Int64
+    /// `makerFee` in 1e-8; negative is a rebate.
+    let makerFeeUnits: Int64
 
     public init(
         symbol: String, baseAsset: String, quoteAsset: String, tickSize: Price, lotSize: Quantity,
@@ -58,6 +60,16 @@ public struct InstrumentRules: Sendable, Equatable {
         self.allowsShort = allowsShort
         self.maxLeverage = maxLeverage
         takerFeeUnits = Int64((takerFee * 1e8).rounded())
+        makerFeeUnits = Int64((makerFee * 1e8).rounded())
+    }
+
+    /// What of `held` (its magnitude counts) is less than the exchange lets one sell when the market is at `price`: all
+    /// of it below the minima, the rest over whole lots otherwise.
+    public func dust(of held: Quantity, price: Double) -> Quantity {
+        let held = held.magnitude
+        let sellable = held.magnitudeRoundedDown(toLot: lotSize)
+        let isSellable = sellable >= minQuantity && sellable.double * price >= minNotional.double
+        return isSellable ? held - sellable : held
     }
 }
 

@@ -3,11 +3,13 @@
 /// Kept twice over, so that an error shows: from the flows (what was bought, sold, charged) and from the stocks (cash,
 /// position, cost). After every fill, to the last 1e-8:
 ///
-///     position = bought − sold                                     for each instrument
-///     cash     = deposited − paid for purchases + got for sales − fees + funding
+///     position = bought − sold − taken as fee                      for each instrument
+///     cash     = deposited − paid for purchases + got for sales − fees in cash + funding
 ///     cash + Σ cost = deposited + Σ realised profit − fees + funding
 ///
 /// and therefore cash + Σ position·price = equity = deposited + realised + unrealised − fees + funding at any prices.
+/// A fee taken from what was bought counts with its value at the fill's price: the cost of what arrived is lowered by
+/// it, as if it had been sold again at that price and the fee paid in cash.
 /// Average cost: a reduction takes its share of the cost with it; what rounding leaves stays in the cost.
 public struct Ledger: Sendable, Equatable {
     /// One instrument's page.
@@ -20,6 +22,7 @@ public struct Ledger: Sendable, Equatable {
         public internal(set) var realised = Amount.zero
         var bought = WideSum()
         var sold = WideSum()
+        var takenAsFee = WideSum()
         var paid = WideSum()
         var received = WideSum()
 
@@ -32,7 +35,10 @@ public struct Ledger: Sendable, Equatable {
     /// What the account was opened with.
     public let deposited: Amount
     public internal(set) var cash: Amount
+    /// All fees, in the quote currency.
     public internal(set) var fees = Amount.zero
+    /// The part of `fees` that was taken from what was bought, and not from cash.
+    public internal(set) var feesInBase = Amount.zero
     /// Net funding received (positive) or paid.
     public internal(set) var funding = Amount.zero
     public internal(set) var positions: [Position]
@@ -47,18 +53,21 @@ public struct Ledger: Sendable, Equatable {
     }
 
     /// Books a fill of `positions[index]`. Throws, and books nothing: `overflow` when a sum does not fit,
-    /// `inconsistentFill` for a quantity that is not positive or a negative notional or fee.
+    /// `inconsistentFill` for a quantity that is not positive, a negative notional or fee, and a fee in the base asset
+    /// that is more than was bought or is not of a purchase that opens or adds to a long position.
     public mutating func book(_ fill: Fill, at index: Int) throws(TradingError) {
         guard fill.quantity > .zero, fill.notional >= .zero, fill.fee >= .zero else {
             throw .inconsistentFill(order: fill.orderID, sequence: fill.sequence)
         }
-        let signedQuantity = fill.side.sign * fill.quantity.units
-        let signedNotional = fill.side.sign * fill.notional.units
         let held = positions[index].quantity.units
+        let taken = try takenAsFee(fill, held: held)
+        let isFeeInCash = taken == nil
+        let signedQuantity = fill.side.sign * fill.quantity.units - (taken ?? 0)
+        let signedNotional = fill.side.sign * fill.notional.units
         var cost = positions[index].cost.units
         var realised = positions[index].realised.units
-        if held == 0 || (held > 0) == (signedQuantity > 0) {
-            cost = try sum(cost, signedNotional)
+        if held == 0 || !isFeeInCash || (held > 0) == (signedQuantity > 0) {
+            cost = try sum(cost, isFeeInCash ? signedNotional : signedNotional - fill.fee.units)
         } else {
             let closed = min(signedQuantity.magnitude, held.magnitude)
             let closingNotional = try share(signedNotional, closed, of: signedQuantity.magnitude)
@@ -69,7 +78,7 @@ public struct Ledger: Sendable, Equatable {
             cost = try sum(cost, signedNotional - closingNotional)
         }
         let quantity = try sum(held, signedQuantity)
-        let newCash = try sum(try sum(cash.units, -signedNotional), -fill.fee.units)
+        let newCash = try sum(try sum(cash.units, -signedNotional), isFeeInCash ? -fill.fee.units : 0)
         let newFees = try sum(fees.units, fill.fee.units)
         positions[index].quantity = Quantity(units: quantity)
         positions[index].cost = Amount(units: cost)
@@ -82,9 +91,22 @@ public struct Ledger: Sendable, Equatable {
             positions[index].sold.add(fill.quantity.units)
             positions[index].received.add(fill.notional.units)
         }
+        if let taken {
+            positions[index].takenAsFee.add(taken)
+            feesInBase += fill.fee
+        }
         cash = Amount(units: newCash)
         fees = Amount(units: newFees)
         fillCount += 1
+    }
+
+    /// What the fill's fee takes from what was bought; `nil` when it is paid in cash.
+    private func takenAsFee(_ fill: Fill, held: Int64) throws(TradingError) -> Int64? {
+        guard case .base(let taken) = fill.charge else { return nil }
+        guard fill.side == .buy, held >= 0, taken >= .zero, taken <= fill.quantity, fill.fee <= fill.notional,
+            taken < fill.quantity || fill.fee == fill.notional
+        else { throw .inconsistentFill(order: fill.orderID, sequence: fill.sequence) }
+        return taken.units
     }
 
     /// Books a settlement of funding: positive is received.
@@ -111,12 +133,13 @@ public struct Ledger: Sendable, Equatable {
 
     /// Throws `invariantViolated` with the first equation that does not hold exactly.
     public func checkInvariants() throws(TradingError) {
-        var flows = Int128(deposited.units) - Int128(fees.units) + Int128(funding.units)
-        var stocks = flows
+        var stocks = Int128(deposited.units) - Int128(fees.units) + Int128(funding.units)
+        var flows = stocks + Int128(feesInBase.units)
         var costs: Int128 = 0
         for position in positions {
-            guard Int128(position.quantity.units) == position.bought.value - position.sold.value else {
-                throw .invariantViolated(rule: "position = bought - sold")
+            let flow = position.bought.value - position.sold.value - position.takenAsFee.value
+            guard Int128(position.quantity.units) == flow else {
+                throw .invariantViolated(rule: "position = bought - sold - taken as fee")
             }
             guard position.quantity.units != 0 || position.cost.units == 0 else {
                 throw .invariantViolated(rule: "no position, no cost")
@@ -126,12 +149,12 @@ public struct Ledger: Sendable, Equatable {
             costs += Int128(position.cost.units)
         }
         guard Int128(cash.units) == flows else {
-            throw .invariantViolated(rule: "cash = deposited - paid + received - fees + funding")
+            throw .invariantViolated(rule: "cash = deposited - paid + received - fees in cash + funding")
         }
         guard Int128(cash.units) + costs == stocks else {
             throw .invariantViolated(rule: "cash + cost = deposited + realised - fees + funding")
         }
-        guard fees >= .zero else { throw .invariantViolated(rule: "fees >= 0") }
+        guard feesInBase >= .zero, fees >= feesInBase else { throw .invariantViolated(rule: "fees >= 0") }
     }
 
     private func sum(_ a: Int64, _ b: Int64) throws(TradingError) -> Int64 {

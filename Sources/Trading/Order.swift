@@ -70,6 +70,15 @@ public enum OrderReason: String, Sendable, CaseIterable {
     case killSwitch = "kill_switch"
     /// The price or the notional does not fit the number range.
     case outOfRange = "out_of_range"
+    /// A limit that is no multiple of the tick.
+    case tickSize = "tick_size"
+    /// It would have taken although it asked to rest only.
+    case makerOnly = "maker_only"
+    /// The book that is known had no more to take.
+    case noLiquidity = "no_liquidity"
+    /// An order of this id is open.
+    case duplicate
+    case tooManyOrders = "too_many_orders"
 }
 
 /// One market order and its life: a pure state machine that refuses what the exchange cannot have meant.
@@ -173,14 +182,17 @@ public struct Fill: Sendable, Equatable {
     public var quantity: Quantity
     /// price × quantity: rounded up for a purchase, down for a sale.
     public var notional: Amount
-    /// In the quote currency.
+    /// In the quote currency: what was charged, or the value of what was charged in another asset.
     public var fee: Amount
-    /// The market's price before spread, slippage and impact: the bar's open.
+    /// The market's price before spread, slippage and impact: the bar's open, or the middle of bid and ask.
     public var midPrice: Double
+    public var charge: FeeCharge
+    public var liquidity: Liquidity
 
     public init(
         orderID: ClientOrderID, symbol: String, side: Side, sequence: Int, time: Timestamp, price: Price,
-        quantity: Quantity, notional: Amount, fee: Amount, midPrice: Double
+        quantity: Quantity, notional: Amount, fee: Amount, midPrice: Double, charge: FeeCharge = .quote,
+        liquidity: Liquidity = .taker
     ) {
         self.orderID = orderID
         self.symbol = symbol
@@ -192,9 +204,17 @@ public struct Fill: Sendable, Equatable {
         self.notional = notional
         self.fee = fee
         self.midPrice = midPrice
+        self.charge = charge
+        self.liquidity = liquidity
     }
 
-    /// What spread, slippage, impact and tick cost against the mid, in the quote currency; not negative in the
-    /// simulation.
+    /// What the fill does to the position, signed: a fee taken from what was bought counts.
+    public var positionChange: Quantity {
+        if case .base(let taken) = charge { return Quantity(units: side.sign * quantity.units - taken.units) }
+        return Quantity(units: side.sign * quantity.units)
+    }
+
+    /// What spread, slippage, impact and tick cost against the mid, in the quote currency; negative where a resting
+    /// order earned a part of the spread.
     public var executionCost: Double { Double(side.sign) * (price.double - midPrice) * quantity.double }
 }

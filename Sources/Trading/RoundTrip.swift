@@ -25,7 +25,7 @@ public struct RoundTrip: Sendable, Equatable {
         var held: Int64 = 0
         var cash = 0.0
         for fill in fills {
-            let signed = fill.side.sign * fill.quantity.units
+            let signed = fill.positionChange.units
             let passesZero = held != 0 && (held > 0) != (signed > 0) && signed.magnitude > held.magnitude
             let closingShare = passesZero ? Double(held.magnitude) / Double(signed.magnitude) : 1
             var trip = open ?? begin(fill)

@@ -8,6 +8,8 @@ public enum TradingError: Error, Sendable, Equatable {
     case unknownSymbol(String)
     /// A bar with a price that is not finite and positive, or a high or low that does not contain open and close.
     case invalidBar(symbol: String, openTimeMicroseconds: Int64)
+    /// An event is older than the one before it: sort the stream by event time.
+    case timeBackwards(symbol: String, microseconds: Int64)
     /// A series whose arrays do not fit together, or whose bars do not increase in time.
     case invalidSeries(reason: String)
     /// An order may not go from one state to the other: the message that asked for it is out of order or wrong.

@@ -4,7 +4,9 @@ internal import MarketData
 // account and symbols. About 200 bytes a market. What is configuration (rules, limits, costs) is not in it: a restarted
 // service may have changed it.
 extension TradingSession {
-    private static let magic: UInt64 = 0x0131_5353_454d_4d56  // "VMMESS1", version 1
+    private static let magic: UInt64 = 0x0232_5353_454d_4d56  // "VMMESS2", version 2
+    /// Version 1 knew no fee in the base asset: without those fields.
+    private static let firstMagic: UInt64 = 0x0131_5353_454d_4d56
 
     /// Everything that the session knows, exactly.
     public func saveState() -> [UInt8] {
@@ -41,14 +43,17 @@ extension TradingSession {
     /// orders of the last minute.
     public mutating func restoreState(_ bytes: [UInt8]) throws(TradingError) {
         var input = try StateReader(sealed: bytes)
-        guard try input.word() == Self.magic else { throw .corruptState(reason: "not a session, or another version") }
+        let magic = try input.word()
+        guard magic == Self.magic || magic == Self.firstMagic else {
+            throw .corruptState(reason: "not a session, or another version")
+        }
         guard try input.string() == configuration.account else { throw .corruptState(reason: "another account") }
         guard try input.integer() == markets.count else { throw .corruptState(reason: "other symbols") }
         for market in markets {
             guard try input.string() == market.rules.symbol else { throw .corruptState(reason: "other symbols") }
         }
         var copy = self
-        copy.ledger = try input.ledger(instrumentCount: markets.count)
+        copy.ledger = try input.ledger(instrumentCount: markets.count, hasFeesInBase: magic == Self.magic)
         copy.equity = try input.double()
         guard let killSwitch = KillSwitch(rawValue: UInt8(truncatingIfNeeded: try input.word())) else {
             throw .corruptState(reason: "kill switch")
@@ -100,13 +105,15 @@ struct StateWriter {
     }
 
     mutating func write(_ ledger: Ledger) {
-        for amount in [ledger.deposited, ledger.cash, ledger.fees, ledger.funding] { write(amount.units) }
+        let amounts = [ledger.deposited, ledger.cash, ledger.fees, ledger.funding, ledger.feesInBase]
+        for amount in amounts { write(amount.units) }
         write(ledger.fillCount)
         for position in ledger.positions {
             write(position.quantity.units)
             write(position.cost.units)
             write(position.realised.units)
-            for sum in [position.bought, position.sold, position.paid, position.received] { write(sum) }
+            let sums = [position.bought, position.sold, position.paid, position.received, position.takenAsFee]
+            for sum in sums { write(sum) }
         }
     }
 
@@ -174,13 +181,14 @@ struct StateReader {
         return String(decoding: bytes[offset..<offset + count], as: UTF8.self)
     }
 
-    mutating func ledger(instrumentCount: Int) throws(TradingError) -> Ledger {
+    mutating func ledger(instrumentCount: Int, hasFeesInBase: Bool) throws(TradingError) -> Ledger {
         let deposited = try signed()
         guard deposited >= 0 else { throw .corruptState(reason: "deposit") }
         var ledger = Ledger(deposited: Amount(units: deposited), instrumentCount: instrumentCount)
         ledger.cash = Amount(units: try signed())
         ledger.fees = Amount(units: try signed())
         ledger.funding = Amount(units: try signed())
+        if hasFeesInBase { ledger.feesInBase = Amount(units: try signed()) }
         ledger.fillCount = try integer()
         for index in 0..<instrumentCount {
             ledger.positions[index].quantity = Quantity(units: try signed())
@@ -190,6 +198,7 @@ struct StateReader {
             ledger.positions[index].sold = try wide()
             ledger.positions[index].paid = try wide()
             ledger.positions[index].received = try wide()
+            if hasFeesInBase { ledger.positions[index].takenAsFee = try wide() }
         }
         return ledger
     }

@@ -126,13 +126,7 @@ public struct TradingSession: Sendable {
 
     /// What is held of the market but is less than the exchange lets one sell; zero otherwise.
     public func dust(at index: Int) -> Quantity {
-        let (rules, held) = (markets[index].rules, ledger.positions[index].quantity.magnitude)
-        let sellable = held.magnitudeRoundedDown(toLot: rules.lotSize)
-        let isSellable =
-            sellable >= rules.minQuantity
-            && sellable.double * markets[index].close
-                >= rules.minNotional.double
-        return isSellable ? held - sellable : held
+        markets[index].rules.dust(of: ledger.positions[index].quantity, price: markets[index].close)
     }
 
     /// Throws `invariantViolated` when the books do not balance, or disagree with `equity`.
@@ -159,6 +153,16 @@ public struct TradingSession: Sendable {
         _ symbol: String, _ bar: Bar, into events: inout [SessionEvent]
     ) throws(TradingError) -> Bool {
         try take(bar, at: try requireIndex(symbol), &events)
+    }
+
+    /// The same with the settlements of funding that are due, in order of time: those up to the bar's open are of the
+    /// position before the fill and at the last close, those within the bar of the position after it and at its open.
+    /// One at or after the bar's close is not looked at: it comes with a later bar. Spot pays none.
+    @discardableResult
+    public mutating func onBar(
+        _ symbol: String, _ bar: Bar, funding: ArraySlice<Stamped<FundingRate>>, into events: inout [SessionEvent]
+    ) throws(TradingError) -> Bool {
+        try take(bar, at: try requireIndex(symbol), funding: funding, &events)
     }
 
     /// The same without events, for whoever only needs the state: no allocation.
@@ -228,17 +232,7 @@ public struct TradingSession: Sendable {
         _ symbol: String, _ funding: FundingRate, markPrice: Double?, at time: Timestamp,
         into events: inout [SessionEvent]
     ) throws(TradingError) {
-        let index = try requireIndex(symbol)
-        guard time > markets[index].lastFunding else { return }
-        markets[index].lastFunding = time
-        let position = ledger.positions[index].quantity
-        guard markets[index].rules.allowsShort, position != .zero else { return }
-        let exact = -position.double * (markPrice ?? markets[index].close) * funding.rate
-        // Down to 1e-8, against us; 1e-4 of a unit is what double arithmetic may lose.
-        guard let amount = Amount((exact * 1e8 + 1e-4).rounded(.down) / 1e8) else { throw .overflow }
-        try ledger.book(funding: amount)
-        equity = ledger.equity { markets[$0].close }
-        events.record(.funding(symbol: symbol, time: time, rate: funding.rate, amount: amount))
+        try settle(funding, at: try requireIndex(symbol), markPrice: markPrice, time, &events)
     }
 }
 
@@ -258,7 +252,24 @@ extension TradingSession {
         return sum
     }
 
-    mutating func take(_ bar: Bar, at index: Int, _ events: inout some EventSink) throws(TradingError) -> Bool {
+    private mutating func settle(
+        _ funding: FundingRate, at index: Int, markPrice: Double?, _ time: Timestamp, _ events: inout some EventSink
+    ) throws(TradingError) {
+        guard time > markets[index].lastFunding else { return }
+        markets[index].lastFunding = time
+        let position = ledger.positions[index].quantity
+        guard markets[index].rules.allowsShort, position != .zero else { return }
+        let price = markPrice ?? markets[index].close
+        guard let amount = funding.settlement(of: position, markPrice: price) else { throw .overflow }
+        try ledger.book(funding: amount)
+        equity = ledger.equity { markets[$0].close }
+        events.record(
+            .funding(symbol: markets[index].rules.symbol, time: time, rate: funding.rate, amount: amount))
+    }
+
+    mutating func take(
+        _ bar: Bar, at index: Int, funding: ArraySlice<Stamped<FundingRate>> = [], _ events: inout some EventSink
+    ) throws(TradingError) -> Bool {
         guard bar.openTime > markets[index].openTime else { return false }
         // NaN fails every comparison, so this refuses it as well.
         guard bar.low > 0, bar.low <= min(bar.open, bar.close), bar.high >= max(bar.open, bar.close),
@@ -266,7 +277,13 @@ extension TradingSession {
         else {
             throw .invalidBar(symbol: markets[index].rules.symbol, openTimeMicroseconds: bar.openTime.microseconds)
         }
+        for due in funding where due.time <= bar.openTime {
+            try settle(due.value, at: index, markPrice: nil, due.time, &events)
+        }
         if markets[index].working != nil { try match(bar, at: index, &events) }
+        for due in funding where due.time > bar.openTime && due.time < bar.closeTime {
+            try settle(due.value, at: index, markPrice: bar.open, due.time, &events)
+        }
         markets[index].openTime = bar.openTime
         markets[index].closeTime = bar.closeTime
         markets[index].close = bar.close

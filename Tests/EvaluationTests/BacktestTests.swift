@@ -122,6 +122,76 @@ func configuration(short: Bool = false, risk: RiskLimits = .none) throws -> Trad
     }
 }
 
+@Suite struct BacktestFundingTests {
+    /// One-minute bars from 2026-03-01, all at price 1 but for the closes that are given.
+    private func series(_ closes: [Double]) throws -> MarketSeries {
+        try MarketSeries(symbol: "SUIUSDT", bars: bars(closes))
+    }
+
+    private func minute(_ minute: Double, _ rate: Double, hours: Int64) -> Stamped<FundingRate> {
+        Stamped(
+            time: Timestamp(microseconds: 1_772_323_200_000_000 + Int64(minute * 60_000_000)),
+            value: FundingRate(rate: rate, interval: .hours(hours)))
+    }
+
+    @Test("each settlement counts once, at its time, on what is held then, whatever its interval")
+    func byHand() throws {
+        let session = TradingSession.Configuration(
+            initialCash: Amount(units: 10_000_000_000),
+            instruments: [
+                .init(rules: try InstrumentRules.simulated("SUIUSDT", price: 1, allowsShort: true, takerFee: 0))
+            ],
+            reserve: 0, costs: ExecutionCosts(halfSpreadBasisPoints: 0, slippageBasisPoints: 0), risk: .none)
+        // Long 50 from minute 1 on, short 50 from minute 4, flat from minute 6.
+        let targets = [0.5, 0.5, 0.5, -0.5, -0.5, 0, 0]
+        var backtest = Backtest(session: session, window: 1)
+        backtest.funding = [
+            minute(-5, 0.9, hours: 8), minute(0, 0.9, hours: 8),
+            // At the open that fills the first order: nothing was held yet.
+            minute(1, 0.9, hours: 8),
+            // Within a bar, of what its open filled, at its open; at a bar's open, of what was held before.
+            minute(1.001, 0.01, hours: 4), minute(2, 0.02, hours: 4), minute(4, 0.001, hours: 8),
+            minute(5, 0.01, hours: 1), minute(6, 0.002, hours: 4), minute(6.5, 0.9, hours: 8), minute(60, 0.9, hours: 8),
+        ]
+        let result = try backtest.run(on: try series(Array(repeating: 1, count: 8)), span: 0..<8) { _, context in
+            targets[context.row]
+        }
+        // −0.5 − 1 − 0.05 long, then short: the lots and price are 50·1, later a little less as equity falls.
+        let short = result.fills.dropFirst().first.map { $0.quantity.double - 50 } ?? 0
+        let expected = -50 * 0.01 - 50 * 0.02 - 50 * 0.001 + short * 0.012
+        #expect(result.fills.count >= 3 && result.session.position(at: 0) == .zero)
+        #expect(abs(result.session.ledger.funding.double - expected) < 1e-7)
+        // The account at the close of each minute knows what was paid until then.
+        #expect(result.equity.prefix(3).map { ($0 * 1e4).rounded() / 1e4 } == [100, 99.5, 98.5])
+        // Spot pays nothing, and nobody pays for settlements out of order.
+        backtest.session = try configuration()
+        let spot = try Baseline.buyAndHold.run(backtest, on: try series(walk(8, seed: 1)), span: 0..<8)
+        #expect(spot.session.ledger.funding == .zero && spot.fills.count == 1)
+        backtest.funding.reverse()
+        #expect(throws: TradingError.invalidSeries(reason: "funding is not in order of time")) {
+            try backtest.run(on: try series(walk(8, seed: 1)), span: 0..<8) { _, _ in nil }
+        }
+    }
+
+    @Test("the baselines of a perpetual pay funding too: what a holder pays is Σ position·price·rate")
+    func baseline() throws {
+        let closes = walk(2000, seed: 12, volatility: 0.001)
+        var random = RandomGenerator(seed: 13)
+        var backtest = Backtest(session: try configuration(short: true), window: 1)
+        // Every 4 hours, then every 8, of a bar a minute.
+        let times = stride(from: 0, to: 1000, by: 240).map { ($0, Int64(4)) } + [(1200, 4), (1680, 8)]
+        backtest.funding = times.map { minute(Double($0.0), 1e-3 * random.normal(), hours: $0.1) }
+        let result = try Baseline.buyAndHold.run(backtest, on: try series(closes), span: 0..<2000)
+        let held = result.session.position(at: 0).double
+        // At the last close before each settlement; the first is before the purchase.
+        let expected = zip(times, backtest.funding).dropFirst().reduce(0) {
+            $0 - held * closes[$1.0.0 - 1] * $1.1.value.rate
+        }
+        #expect(result.fills.count == 1 && abs(result.session.ledger.funding.double - expected) < 1e-6)
+        #expect(BacktestReport(result).statistics.funding == result.session.ledger.funding.double)
+    }
+}
+
 @Suite struct BaselineTests {
     @Test("flat stays flat; the random one trades about as much as it is told to", arguments: [false, true])
     func turnover(short: Bool) throws {

@@ -1,3 +1,4 @@
+import Compression
 import Foundation
 import Testing
 import Trading
@@ -8,10 +9,15 @@ private let recorded = URL(filePath: #filePath).deletingLastPathComponent()
     )
     .standardizedFileURL
 
+private let recordedPerpetuals = recorded.deletingLastPathComponent()
+    .appending(path: "fapi-v1-exchangeInfo_20260703.json.gz")
+
 @Suite struct InstrumentRulesTests {
     @Test(
-        "the spot presets are the recorded filters", .enabled(if: FileManager.default.fileExists(atPath: recorded.path))
-    )
+        "the spot presets are the recorded filters",
+        .enabled(
+            if: FileManager.default.fileExists(atPath: recorded.path),
+            "recorded answers lie beside the checkout, in ../shared/data/fixtures"))
     func recordedFilters() throws {
         struct Info: Decodable {
             struct Symbol: Decodable {
@@ -37,6 +43,45 @@ private let recorded = URL(filePath: #filePath).deletingLastPathComponent()
             let most = try #require(filters["MARKET_LOT_SIZE"]?.maxQty.flatMap { Quantity($0) })
             #expect(rules.maxQuantity <= most && rules.maxQuantity.double > most.double - 1)
         }
+    }
+
+    @Test(
+        "the presets of perpetuals are the recorded filters",
+        .enabled(
+            if: FileManager.default.fileExists(atPath: recordedPerpetuals.path),
+            "recorded answers lie beside the checkout, in ../shared/data/fixtures"))
+    func recordedPerpetualFilters() throws {
+        struct Info: Decodable {
+            struct Symbol: Decodable {
+                var symbol, baseAsset, quoteAsset: String
+                var filters: [Filter]
+            }
+            struct Filter: Decodable {
+                var filterType: String
+                var tickSize, stepSize, minQty, maxQty, notional: String?
+            }
+            var symbols: [Symbol]
+        }
+        let packed = Array(try Data(contentsOf: recordedPerpetuals))
+        let text = try Gzip.decompressed(packed, maxByteCount: 1 << 26)
+        let info = try JSONDecoder().decode(Info.self, from: Data(text))
+        var compared = 0
+        for symbol in info.symbols {
+            guard let rules = InstrumentRules.binancePerpetual(symbol.symbol) else { continue }
+            compared += 1
+            let filters = Dictionary(
+                symbol.filters.map { ($0.filterType, $0) }, uniquingKeysWith: { first, _ in first })
+            let market = try #require(filters["MARKET_LOT_SIZE"])
+            let name = symbol.symbol
+            #expect(symbol.baseAsset == rules.baseAsset && symbol.quoteAsset == rules.quoteAsset, "\(name)")
+            #expect(filters["PRICE_FILTER"]?.tickSize.flatMap { Price($0) } == rules.tickSize, "\(name)")
+            #expect(filters["LOT_SIZE"]?.stepSize.flatMap { Quantity($0) } == rules.lotSize, "\(name)")
+            #expect(market.stepSize.flatMap { Quantity($0) } == rules.lotSize, "\(name)")
+            #expect(filters["LOT_SIZE"]?.minQty.flatMap { Quantity($0) } == rules.minQuantity, "\(name)")
+            #expect(market.maxQty.flatMap { Quantity($0) } == rules.maxQuantity, "\(name)")
+            #expect(filters["MIN_NOTIONAL"]?.notional.flatMap { Amount($0) } == rules.minNotional, "\(name)")
+        }
+        #expect(compared == 9)
     }
 
     @Test("presets exist for what is traded, and only for that")

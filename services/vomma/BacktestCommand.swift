@@ -32,6 +32,8 @@ struct BacktestCommand: AsyncParsableCommand {
     var stream: String?
     @Option(help: "A CSV file of candles, in place of a stream.")
     var bars: String?
+    @Option(help: "With --bars: a CSV file of funding settlements; the symbol is traded as a perpetual future.")
+    var funding: String?
     @Option(help: "The symbol to trade; otherwise what the file's name begins with.")
     var symbol: String?
     @Option(help: "First decision, such as 2026-03-01.")
@@ -48,6 +50,7 @@ struct BacktestCommand: AsyncParsableCommand {
     func validate() throws {
         guard (stream == nil) != (bars == nil) else { throw ValidationError("give --stream, or --bars") }
         guard stream == nil || symbol != nil else { throw ValidationError("--stream needs --symbol") }
+        guard funding == nil || bars != nil else { throw ValidationError("--funding goes with --bars") }
         guard Amount(capital) != nil else { throw ValidationError("--capital is an amount such as 19.99") }
     }
 
@@ -127,38 +130,26 @@ struct BacktestCommand: AsyncParsableCommand {
         guard let first = Timestamp(from), let last = Timestamp(to), first < last else {
             throw ValidationError("--from and --to are such as 2026-03-01, in this order")
         }
-        guard let data = FileManager.default.contents(atPath: model) else {
-            throw ValidationError("\(model) cannot be read: with --bars the model is a file (vomma model export)")
-        }
-        let file = try PolicyFile(safetensors: Array(data))
-        guard let bytes = file.normaliser else {
-            throw ValidationError("\(model) holds no normaliser: export it with `vomma model export`")
-        }
-        try file.golden?.verify(file.policy)
-        let normaliser = try Normaliser(bytes: bytes)
+        let (file, normaliser) = try Self.policy(of: model)
         let terminal = Terminal()
         // Everything before --from warms the features up.
         var arguments = [bars ?? "", "--to", to, "--modules", FeatureModuleKind.standard.map(\.rawValue).joined(separator: ",")]
         if let symbol { arguments += ["--symbol", symbol] }
         let source = try FeatureSource.parse(arguments)
         let computed = try source.compute(terminal)
-        guard computed.table.schema.version == normaliser.schemaVersion else {
-            throw ValidationError(
-                "the policy was trained on features of schema \(normaliser.schemaVersion), these are of "
-                    + "\(computed.table.schema.version): another build, or VOMMA_FEATURE_MODULES was set")
-        }
         let series = try Self.series(computed, normaliser, symbol: source.symbolName)
         let window = file.policy.window
         guard let start = series.bars.firstIndex(where: { $0.closeTime >= first }) else {
             throw ValidationError("no bar of \(bars ?? "") closes in the span")
         }
-        guard let rules = InstrumentRules.binanceSpot(source.symbolName) else {
-            throw ValidationError("the trading rules of \(source.symbolName) are not known: use a stack and --stream")
+        let name = source.symbolName
+        guard let rules = funding == nil ? InstrumentRules.binanceSpot(name) : .binancePerpetual(name) else {
+            throw ValidationError("the trading rules of \(name) are not known: use a stack and --stream")
         }
         let settings = AccountSettings(capital: capital)
         let backtest = Backtest(
             session: try settings.session(account: "backtest", instruments: [rules]), window: window,
-            modelVersion: "file")
+            modelVersion: "file", funding: try settlements())
         terminal.begin("backtest")
         let span = max(0, start - (window - 1))..<series.count
         var runner = RunningPolicy(file.policy)
@@ -184,10 +175,36 @@ struct BacktestCommand: AsyncParsableCommand {
             baselines: written.baselines, fills: written.fills)
     }
 
-    /// All bars with their features, normalised: 0 and mask 0 for what is missing.
-    private static func series(
+    private func settlements() throws -> [Stamped<FundingRate>] {
+        guard let funding else { return [] }
+        let loaded = try FundingReader().read(.file(path: funding))
+        if let issue = loaded.report.issues.first { throw ValidationError("\(funding), \(issue)") }
+        return loaded.rows
+    }
+
+    /// The policy in a file, checked against its golden inputs, and its normaliser.
+    static func policy(of path: String) throws -> (PolicyFile, Normaliser) {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw ValidationError("\(path) cannot be read: without a stack the model is a file (vomma model export)")
+        }
+        let file = try PolicyFile(safetensors: Array(data))
+        guard let bytes = file.normaliser else {
+            throw ValidationError("\(path) holds no normaliser: export it with `vomma model export`")
+        }
+        try file.golden?.verify(file.policy)
+        return (file, try Normaliser(bytes: bytes))
+    }
+
+    /// All bars with their features, normalised: 0 and mask 0 for what is missing. Throws `ValidationError` when the
+    /// normaliser is for other features.
+    static func series(
         _ computed: FeatureSource.Computed, _ normaliser: Normaliser, symbol: String
     ) throws -> MarketSeries {
+        guard computed.table.schema.version == normaliser.schemaVersion else {
+            throw ValidationError(
+                "the policy was trained on features of schema \(normaliser.schemaVersion), these are of "
+                    + "\(computed.table.schema.version): another build, or VOMMA_FEATURE_MODULES was set")
+        }
         var features: [Float] = []
         var mask: [UInt8] = []
         features.reserveCapacity(computed.table.count * normaliser.count)

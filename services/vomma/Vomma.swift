@@ -14,7 +14,7 @@ struct Vomma: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             RunCommand.self, MigrateCommand.self, RetentionCommand.self, TrainCommand.self, BacktestCommand.self,
-            ReportCommand.self, StatusCommand.self, CallCommand.self, TokenCommand.self, SurfaceCommand.self,
-            FeaturesCommand.self, ModelCommand.self,
+            ExecuteCommand.self, ReportCommand.self, StatusCommand.self, CallCommand.self, TokenCommand.self,
+            SurfaceCommand.self, FeaturesCommand.self, ModelCommand.self,
         ])
 }
