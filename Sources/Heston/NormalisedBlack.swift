@@ -17,8 +17,11 @@ internal import Kernels
 // anything close: what is left is a sum of like signs, and b is right to some 1e-15 from 1e-300 to 1. Where h − t < −½,
 // Y(h − t) = 1/n − Y(t − h) gives the complement e^(x/2) − b = b′·(Y(t − h) + Y(h + t)) instead.
 //
-// Iteration in logarithms. b/b′ gives ln b and its derivatives even where b underflows. Three steps of Householder's
-// method of order four, from a start that is good to a few per cent, reach the last digit everywhere.
+// One step. Where options trade, |x| and s up to 2, a fitted start is right to 3e-5, and one step of order four ends in
+// the last digit: `DirectSolution`. The length of its step shows where that holds.
+//
+// Iteration in logarithms elsewhere: `Target`. b/b′ gives ln b and its derivatives even where b underflows. Three steps
+// of Householder's method of order four, from a start that is good to a few per cent, reach the last digit everywhere.
 
 enum NormalisedBlack {
     /// b(x, s) for x ≤ 0. `s` ≤ 0 gives 0.
@@ -60,6 +63,23 @@ enum NormalisedBlack {
 
     @inline(never)
     static func solve(_ four: inout Problems) {
+        let direct = DirectSolution(four)
+        four.total = direct.total
+        if direct.isOpen.isAnySet { iterate(&four, where: direct.isOpen) }
+    }
+
+    /// Eight at a time: what four of them wait for, the others compute meanwhile.
+    @inline(never)
+    static func solve(_ a: inout Problems, _ b: inout Problems) {
+        let (directA, directB) = (DirectSolution(a), DirectSolution(b))
+        (a.total, b.total) = (directA.total, directB.total)
+        if directA.isOpen.isAnySet { iterate(&a, where: directA.isOpen) }
+        if directB.isOpen.isAnySet { iterate(&b, where: directB.isOpen) }
+    }
+
+    /// The open ones of the four, by iteration.
+    @inline(never)
+    private static func iterate(_ four: inout Problems, where isOpen: SIMDMask<SIMD4<Int64>>) {
         let target = Target(magnitude: four.magnitude, beta: four.beta)
         var s = target.start
         for _ in 0..<3 {
@@ -67,23 +87,7 @@ enum NormalisedBlack {
             s = target.improve(s)
             if isSettled(before, s) { break }
         }
-        four.total = target.answer(s)
-    }
-
-    /// Eight at a time: what four of them wait for, the others compute meanwhile.
-    @inline(never)
-    static func solve(_ a: inout Problems, _ b: inout Problems) {
-        let (targetA, targetB) = (
-            Target(magnitude: a.magnitude, beta: a.beta), Target(magnitude: b.magnitude, beta: b.beta)
-        )
-        var (sA, sB) = (targetA.start, targetB.start)
-        for _ in 0..<3 {
-            let (beforeA, beforeB) = (sA, sB)
-            sA = targetA.improve(sA)
-            sB = targetB.improve(sB)
-            if isSettled(beforeA, sA), isSettled(beforeB, sB) { break }
-        }
-        (a.total, b.total) = (targetA.answer(sA), targetB.answer(sB))
+        four.total = VectorMath.select(isOpen, target.answer(s), else: four.total)
     }
 
     /// The method is of order four: after a step of 1e-4 what is left is below rounding.
@@ -91,6 +95,108 @@ enum NormalisedBlack {
     private static func isSettled(_ before: Vector, _ after: Vector) -> Bool {
         let excess = (after - before).magnitudes - 1e-4 * after
         return (excess.bits[0] & excess.bits[1]) & (excess.bits[2] & excess.bits[3]) < 0
+    }
+}
+
+extension NormalisedBlack {
+    /// One step from a fitted start, right to the last digit or known not to be.
+    ///
+    /// The step is relative to s, by the series of the inverse function of f = ln b, or of ln(e^(x/2) − b) where
+    /// h − t < −½. With V = b/b′, or −(e^(x/2) − b)/b′ there, and `gap` what f has to move:
+    ///
+    ///     r = gap·V/s,    ds/s = r·(1 − p/2 + p²/2 − c/6),    p = f″/f′·rs,    c = f‴/f′·(rs)²
+    ///
+    /// No derivative needs b′ or a quotient: rs·b′/b is the gap again. The gap between close logarithms is
+    /// 2·artanh((A − B)/(A + B)), A the price aimed at and B the one reached, so that no logarithm cancels.
+    struct DirectSolution {
+        /// s where it is found, NaN elsewhere.
+        let total: Vector
+        /// Where there is a solution and it is not found.
+        let isOpen: SIMDMask<SIMD4<Int64>>
+
+        @inline(always)
+        init(_ four: Problems) {
+            let (exact, beta) = (four.magnitude, four.beta)
+            // At the money 0/0 is kept away by a distance whose square is a normal number, and which no s feels.
+            let tiny = Vector(repeating: 1e-140)
+            let m = VectorMath.select(exact .> tiny, exact, else: tiny)
+            let rest = VectorMath.exp(-0.5 * m) - beta
+            let isPossible = (beta .> .zero) .& (rest .> .zero)
+
+            let start = Self.start(m, beta)
+            let inverse = 1 / start
+            let (h, t) = (m * inverse, 0.5 * start)
+            // s times |h − t| and h + t: thus (y − 5)/(y + 5) waits for no other quotient.
+            let (difference, far) = (m.plus(-t, times: start), m.plus(t, times: start))
+            let isHigh = difference .< -0.5 * start
+            let near = VectorMath.select(isHigh, -difference, else: difference)
+            let five = 5 * start
+            let (near5, far5) = (near + five, far + five)
+            let share = 1 / (near5 * far5)
+            let (nearInverse, farInverse) = (share * far5, share * near5)
+            let (q1, q2) = ((near - five) * nearInverse, (far - five) * farInverse)
+            let (value, slope) = Evaluation.mills(q1, q2)
+            // As in `Evaluation`, over s.
+            let ratio = (start * start * share) * value.plus(-10 * slope, times: start * nearInverse)
+            let sum = (value.plus(slope, times: q1 - q2) * nearInverse).plus(value, times: farInverse)
+            let quotient = VectorMath.select(isHigh, sum, else: ratio)
+            let (h2, t2) = (h * h, t * t)
+            let reached = VectorMath.exp(-0.5 * (h2 + t2)) * (start * quotient)
+            let aim = 2.5066282746310002 * VectorMath.select(isHigh, rest, else: beta)
+
+            let u = (aim - reached) / (aim + reached)
+            let z = u * u
+            // artanh u for |u| < 0.04.
+            let third = Vector(repeating: 1.0 / 3)
+            let series = third.plus(z, times: Vector(repeating: 0.2).plus(z, times: .init(repeating: 1.0 / 7)))
+            let gap = (2 * u).plus(2 * u * z, times: series)
+            let r = gap * VectorMath.select(isHigh, -quotient, else: quotient)
+            // b″/b′·rs, of which f″/f′ has b′/b less.
+            let a = (h2 - t2) * r
+            let p = a - gap
+            let c = (a * a).plus(-r * r, times: t2.plus(h2, times: .init(repeating: 3)))
+                .plus(gap, times: (2 * gap).plus(a, times: .init(repeating: -3)))
+            let factor = (1 - 0.5 * p).plus(0.5 * p, times: p) - (1.0 / 6) * c
+            // What a short step leaves is at most 4.5·r⁴, 3e-17. One from far off may be short too, where V/s is next to
+            // nothing (huge s), but its gap is not. From a start that is no number, r is none.
+            let isNear = (u.magnitudes .< Vector(repeating: 0.04)) .& (start .> Vector(repeating: 1e-100))
+            let isShort = isNear .& (r.magnitudes .< Vector(repeating: 5e-5))
+            total = VectorMath.select(
+                isPossible .& isShort, start.plus(start * r, times: factor), else: .init(repeating: .nan))
+            isOpen = isPossible .& .!isShort
+        }
+
+        /// s to 3e-5 for m and s up to 2. Bachelier's model knows one variable: its b over the distance from the money
+        /// d = 2·sinh(m/2) is n(h)/h − N(−h). From h = 0 to where b ends with the doubles, (v/h)² is rational in
+        /// v = ln(1 + d/b), to 1.3e-5; and s over Bachelier's √x = d/h is a polynomial in x and m², to 1.6e-5
+        /// (Golden/make-volatility-start.py).
+        @inline(always)
+        private static func start(_ m: Vector, _ beta: Vector) -> Vector {
+            let m2 = m * m
+            let m4 = m2 * m2
+            func line(_ x: Vector, _ c0: Double, _ c1: Double) -> Vector {
+                Vector(repeating: c0).plus(x, times: .init(repeating: c1))
+            }
+            let high = line(m2, 1.0 / 322_560, 1.0 / 92_897_280)
+            let d = m.plus(m * m2, times: line(m2, 1.0 / 24, 1.0 / 1920).plus(m4, times: high))
+            let quotient = d / beta
+            let v = VectorMath.log(onePlus: quotient, where: quotient .< Vector(repeating: 0.4), else: 1 + quotient)
+            let numerator = Vector.polynomial(
+                v, 6.28310214, 1.72105597, 0.321154564, 0.038515321, 0.00231687328, 2.06014066e-05)
+            let denominator = Vector.polynomial(
+                v, 1, 0.273880973, 0.0435397563, 0.00418150572, 4.10730837e-05, 5.59079492e-11)
+            let x = (d * d * numerator) / (v * v * denominator)
+            let x2 = x * x
+            let c0 = Vector.polynomial(
+                m2, 0.999992658, -0.0416830827, 0.00122173896, -2.89508803e-05, 1.34608059e-07, -8.35776414e-08)
+            let c1 = line(m2, 0.0417306808, -0.00557553938).plus(
+                m4, times: line(m2, 0.000379546846, -2.03330533e-05).plus(m4, times: .init(repeating: 3.21987199e-06)))
+            let c2 = line(m2, 0.0036303004, -0.000719247828).plus(m4, times: line(m2, 0.00010892587, -1.96992468e-05))
+            let c3 = line(m2, 0.000332479396, -0.00016502507).plus(m4, times: .init(repeating: 3.97455623e-05))
+            let c4 = line(m2, 7.57578602e-05, -3.00353735e-05).plus(x, times: .init(repeating: 6.83764745e-06))
+            let factor = c0.plus(x, times: c1).plus(x2, times: c2.plus(x, times: c3).plus(x2, times: c4))
+            return VectorMath.sqrt(x) * factor
+        }
     }
 }
 
@@ -142,7 +248,7 @@ private struct Evaluation {
     /// powers of q (Golden/make-coefficients.py); its relative error is below 3e-17.
     /// P = E(q²) + q·O(q²): two chains, which halves the wait.
     @inline(always)
-    private static func mills(_ q1: Vector, _ q2: Vector) -> (value: Vector, slope: Vector) {
+    static func mills(_ q1: Vector, _ q2: Vector) -> (value: Vector, slope: Vector) {
         let (w1, w2) = (q1 * q1, q2 * q2)
         var even = DividedDifference(1.3258503744484656e-11)
         var odd = DividedDifference(1.37077592596561e-10)
@@ -194,7 +300,7 @@ private struct DividedDifference {
     }
 }
 
-/// Four prices whose volatilities are sought.
+/// Four prices whose volatilities are sought, wherever they lie.
 private struct Target {
     private let isPossible: SIMDMask<SIMD4<Int64>>
     private let magnitude: Vector

@@ -34,6 +34,54 @@ import Testing
         }
     }
 
+    @Test("one step is enough for |x| and s up to 2, and right")
+    func directSolution() {
+        var random = RandomGenerator(seed: 32)
+        for i in 0..<20_000 {
+            let s = i % 2 == 0 ? random.uniform(1e-3, 2) : Draw.logUniform(1e-90, 2, &random)
+            // At the money, and as far from it as leaves a price.
+            let h = i % 3 == 0 ? Draw.logUniform(1e-9, 37, &random) : random.uniform(0, 37)
+            let m = i % 5 == 0 ? 0 : min(2, s * h)
+            let beta = NormalisedBlack.price(-m, s)
+            guard beta > 1e-300 else { continue }
+            let found = NormalisedBlack.DirectSolution(
+                .init(magnitude: Vector(repeating: m), beta: Vector(repeating: beta)))
+            #expect(!found.isOpen.isAnySet, "\(m) \(s)")
+            // b's own rounding, and e^(−h²/2)'s in it.
+            let condition = 1 + m / s * (m / s)
+            let allowed = 4e-16 * (8 + condition) / condition + 2e-15
+            #expect(abs(found.total[0] / s - 1) < allowed, "\(m) \(s)")
+        }
+    }
+
+    @Test("a batch is the single answers, whatever stands beside it")
+    func batch() throws {
+        var random = RandomGenerator(seed: 33)
+        var (kinds, prices, strikes, exact): ([OptionQuote.Kind], [Double], [Double], [Double]) = ([], [], [], [])
+        for i in 0..<1003 {
+            // Every few, one beyond the reach of the direct solution, and one without a volatility.
+            let k = i % 7 == 0 ? random.uniform(2, 5) : random.uniform(-1, 1)
+            let volatility = Draw.logUniform(0.1, i % 11 == 0 ? 5 : 1, &random)
+            let kind: OptionQuote.Kind = k >= 0 ? .call : .put
+            kinds.append(kind)
+            strikes.append(100 * exp(k))
+            prices.append(try Black.price(kind, forward: 100, strike: 100 * exp(k), tau: 2, volatility: volatility))
+            if i % 13 == 0 { prices[i] = i % 2 == 0 ? 0 : 101 + strikes[i] }
+            exact.append(volatility)
+        }
+        var found: [Double] = []
+        try Black.impliedVolatilities(kinds, prices: prices, forward: 100, strikes: strikes, tau: 2, into: &found)
+        for i in 0..<1003 {
+            let single = try? Black.impliedVolatility(
+                kinds[i], price: prices[i], forward: 100, strike: strikes[i], tau: 2)
+            #expect(found[i].isNaN == (single == nil), "\(i)")
+            guard let single else { continue }
+            #expect(abs(found[i] / single - 1) < 3e-15, "\(i)")
+            // Denormal prices have no digits to give.
+            if prices[i] > 1e-290 { #expect(abs(single / exact[i] - 1) < 1e-13, "\(i)") }
+        }
+    }
+
     @Test("prices without a volatility say why")
     func errors() {
         func volatility(_ kind: OptionQuote.Kind, _ price: Double, _ strike: Double) throws -> Double {
