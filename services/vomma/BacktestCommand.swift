@@ -154,7 +154,7 @@ struct BacktestCommand: AsyncParsableCommand {
         let span = max(0, start - (window - 1))..<series.count
         var runner = RunningPolicy(file.policy)
         var failure: PolicyError?
-        let result = try backtest.run(on: series, span: span) { observation, _ in
+        let result = try backtest.run(on: series, span: span) { (observation, _) -> Double? in
             do throws(PolicyError) { return Double(try runner.decide(observation).action) } catch {
                 failure = failure ?? error
                 return nil
@@ -175,7 +175,7 @@ struct BacktestCommand: AsyncParsableCommand {
             baselines: written.baselines, fills: written.fills)
     }
 
-    private func settlements() throws -> [Stamped<FundingRate>] {
+    private func settlements() throws -> [Stamped<MarketData.FundingRate>] {
         guard let funding else { return [] }
         let loaded = try FundingReader().read(.file(path: funding))
         if let issue = loaded.report.issues.first { throw ValidationError("\(funding), \(issue)") }

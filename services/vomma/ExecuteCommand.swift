@@ -164,7 +164,7 @@ struct ExecuteCommand: AsyncParsableCommand {
             throw ValidationError("\(series.count) bars of \(interval); the policy looks at \(window): a shorter --interval")
         }
         let layout = ObservationLayout(window: window, featureCount: series.featureCount)
-        var runner = PolicyRunner(file.policy)
+        var runner = RunningPolicy(file.policy)
         var observation = [Float](repeating: 0, count: layout.count)
         var previous: Float = 0
         return try (window - 1..<series.count).map { row in
