@@ -175,7 +175,7 @@ struct BacktestCommand: AsyncParsableCommand {
             baselines: written.baselines, fills: written.fills)
     }
 
-    private func settlements() throws -> [Stamped<FundingRate>] {
+    private func settlements() throws -> [Stamped<MarketData.FundingRate>] {
         guard let funding else { return [] }
         let loaded = try FundingReader().read(.file(path: funding))
         if let issue = loaded.report.issues.first { throw ValidationError("\(funding), \(issue)") }
