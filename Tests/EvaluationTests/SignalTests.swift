@@ -93,7 +93,8 @@ private func randomBacktest(_ random: inout RandomGenerator) throws -> Backtest 
     if random.uniform() < 0.2 { risk.maxPositionNotional = 18 }
     if random.uniform() < 0.1 { risk = .none }
     risk.onLossLimit = KillSwitch.allCases[random.index(below: 3)]
-    var instruments = [TradingSession.Instrument(rules: rules, allocation: 0.5 + 0.5 * random.uniform())]
+    let allocation = random.uniform() < 0.5 ? 1 : 0.5 + 0.5 * random.uniform()
+    var instruments = [TradingSession.Instrument(rules: rules, allocation: allocation)]
     if random.uniform() < 0.3 {
         instruments[0].allocation = 0.5
         let other = TradingSession.Instrument(rules: try .simulated("XYZUSDT", price: 3), allocation: 0.5)
