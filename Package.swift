@@ -195,6 +195,9 @@ let package = Package(
             name: "learning-bench", dependencies: ["Kernels", "Learning", "NeuralNetworks", "Policies"],
             path: "benchmarks/learning", exclude: ["compare.py"], swiftSettings: strict),
         .executableTarget(
+            name: "backtest-bench", dependencies: ["Evaluation", "Kernels", "MarketData", "Policies", "Trading"],
+            path: "benchmarks/backtest", exclude: ["compare.py", "nautilus.py"], swiftSettings: strict),
+        .executableTarget(
             name: "heston-bench", dependencies: ["Heston", "HestonInverse", "Kernels", "MarketData"], path: "benchmarks/heston",
             exclude: ["compare.py", "network.py", "real.py"], swiftSettings: strict),
 
