@@ -202,6 +202,9 @@ let package = Package(
             ],
             path: "benchmarks/learning", exclude: ["compare.py", "controls.py"], swiftSettings: strict),
         .executableTarget(
+            name: "backtest-bench", dependencies: ["Evaluation", "Kernels", "MarketData", "Policies", "Trading"],
+            path: "benchmarks/backtest", exclude: ["compare.py", "nautilus.py"], swiftSettings: strict),
+        .executableTarget(
             name: "heston-bench", dependencies: ["Heston", "HestonInverse", "Kernels", "MarketData"], path: "benchmarks/heston",
             exclude: ["compare.py", "network.py", "real.py"], swiftSettings: strict),
 

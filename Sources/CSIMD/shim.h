@@ -1,4 +1,5 @@
 #pragma once
+#include "layers.h"
 
 /// Four doubles: Swift's SIMD4<Double>.
 typedef double vomma_double4 __attribute__((ext_vector_type(4)));

@@ -26,7 +26,7 @@ public struct BacktestResult: Sendable {
     public var rows: Range<Int>
     public var interval: Interval
     /// The account at each close of `rows`.
-    public var curve: [EquityPoint]
+    public var curve: EquityCurve
     /// What the policy asked for at each close but the last; `nil` where it asked for nothing.
     public var targets: [Double?]
     public var fills: [Fill]
@@ -39,10 +39,10 @@ public struct BacktestResult: Sendable {
     public var session: TradingSession
 
     /// In the quote currency, the capital first.
-    public var equity: [Double] { curve.map(\.equity) }
+    public var equity: [Double] { curve.equity }
 
     public var statistics: PerformanceStatistics {
-        PerformanceStatistics(equity: equity, exposure: curve.map(\.leverage), fills: fills, interval: interval)
+        PerformanceStatistics(equity: equity, exposure: curve.leverages, fills: fills, interval: interval)
     }
 
     /// One interval's simple returns, for `Significance`.
@@ -78,19 +78,15 @@ public struct Backtest: Sendable {
     public func run(
         on series: MarketSeries, span: Range<Int>, policy: BacktestPolicy
     ) throws(TradingError) -> BacktestResult {
-        guard window >= 1, span.lowerBound >= 0, span.upperBound <= series.count, span.count > window else {
-            throw .invalidSeries(reason: "the span needs window + 1 rows within the series")
-        }
+        let rows = try rows(of: series, span)
         guard zip(funding, funding.dropFirst()).allSatisfy({ $0.time < $1.time }) else {
             throw .invalidSeries(reason: "funding is not in order of time")
         }
         var due = 0
         var session = try TradingSession(session)
-        guard let index = session.index(of: series.symbol) else { throw .unknownSymbol(series.symbol) }
+        let index = try index(of: series, in: session)
         let layout = ObservationLayout(window: window, featureCount: series.featureCount)
-        let rows = (span.lowerBound + window - 1)..<span.upperBound
-        var recorder = Recorder(capacity: rows.count)
-        var events: [SessionEvent] = []
+        var record = SessionRecord(series, rows: rows)
         var observation = [Float](repeating: 0, count: layout.count)
         var targets: [Double?] = []
         targets.reserveCapacity(rows.count)
@@ -98,64 +94,69 @@ public struct Backtest: Sendable {
             let bar = series.bars[row]
             let settled = due
             while due < funding.count, funding[due].time < bar.closeTime { due += 1 }
-            try session.onBar(series.symbol, bar, funding: funding[settled..<due], into: &events)
-            if row + 1 < rows.upperBound {
-                let previous = session.targetExposure(at: index)
-                var target = observation.mutableSpan
-                series.observe(row, layout, previousExposure: Float(previous), into: &target)
-                let context = BacktestContext(
-                    row: row, bar: bar, position: session.position(at: index).double,
-                    exposure: session.exposure(at: index), previousTarget: previous, equity: session.equity)
-                let exposure = policy(observation.span, context)
-                targets.append(exposure)
-                if let exposure { try decide(exposure, bar, series.symbol, &session, &events) }
-            }
-            recorder.take(&events)
+            try session.onBar(at: index, bar, funding: funding[settled..<due], into: &record)
+            guard row + 1 < rows.upperBound else { break }
+            let previous = session.targetExposure(at: index)
+            var target = observation.mutableSpan
+            series.observe(row, layout, previousExposure: Float(previous), into: &target)
+            let context = BacktestContext(
+                row: row, bar: bar, position: session.position(at: index).double,
+                exposure: session.exposure(at: index), previousTarget: previous, equity: session.equity)
+            let exposure = policy(observation.span, context)
+            targets.append(exposure)
+            guard let exposure else { continue }
+            let decision = Decision(
+                symbol: series.symbol, barTime: bar.openTime, modelVersion: modelVersion, targetExposure: exposure,
+                time: bar.closeTime, referencePrice: bar.close)
+            try session.act(decision, at: index, into: &record)
         }
+        return try result(record, session, rows, series.interval, targets)
+    }
+
+    /// Runs decisions that were made beforehand: `signal[row]` is the target exposure at the close of that row of the
+    /// series, `nil` for no decision. The same as `run` with a policy that answers `signal[context.row]`, bit for bit,
+    /// and many times as fast, because nothing is observed and bars on which nothing happens cost a few
+    /// instructions.
+    ///
+    /// A signal is only as honest as its maker: what it says at a row must not know more than that row's close. Throws
+    /// as the other does, and `invalidSeries` when the signal has not one element a row of the series.
+    public func run(
+        on series: MarketSeries, span: Range<Int>, signal: [Double?]
+    ) throws(TradingError) -> BacktestResult {
+        let rows = try rows(of: series, span)
+        guard signal.count == series.count else {
+            throw .invalidSeries(reason: "the signal has \(signal.count) elements for \(series.count) rows")
+        }
+        guard funding.isEmpty else { return try run(on: series, span: span) { _, context in signal[context.row] } }
+        var session = try TradingSession(session)
+        let index = try index(of: series, in: session)
+        var record = SessionRecord(series, rows: rows)
+        let targets = Array(signal[rows.dropLast()])
+        try session.replay(
+            series, rows: rows, at: index, targets: targets.span, modelVersion: modelVersion, into: &record)
+        return try result(record, session, rows, series.interval, targets)
+    }
+
+    private func rows(of series: MarketSeries, _ span: Range<Int>) throws(TradingError) -> Range<Int> {
+        guard window >= 1, span.lowerBound >= 0, span.upperBound <= series.count, span.count > window else {
+            throw .invalidSeries(reason: "the span needs window + 1 rows within the series")
+        }
+        return (span.lowerBound + window - 1)..<span.upperBound
+    }
+
+    private func index(of series: MarketSeries, in session: TradingSession) throws(TradingError) -> Int {
+        guard let index = session.index(of: series.symbol) else { throw .unknownSymbol(series.symbol) }
+        return index
+    }
+
+    private func result(
+        _ record: SessionRecord, _ session: TradingSession, _ rows: Range<Int>, _ interval: Interval,
+        _ targets: [Double?]
+    ) throws(TradingError) -> BacktestResult {
         try session.checkInvariants()
         return BacktestResult(
-            rows: rows, interval: series.interval, curve: recorder.curve, targets: targets, fills: recorder.fills,
-            refusals: recorder.refusals, holds: recorder.holds, failedOrders: recorder.failedOrders,
-            orderCount: recorder.orderCount, session: session)
-    }
-
-    private func decide(
-        _ exposure: Double, _ bar: Bar, _ symbol: String, _ session: inout TradingSession,
-        _ events: inout [SessionEvent]
-    ) throws(TradingError) {
-        let decision = Decision(
-            symbol: symbol, barTime: bar.openTime, modelVersion: modelVersion, targetExposure: exposure,
-            time: bar.closeTime, referencePrice: bar.close)
-        if case .order(let order) = try session.plan(decision, into: &events) {
-            try session.send(order, at: bar.closeTime, into: &events)
-        }
-    }
-}
-
-/// Sorts a session's events into a result.
-private struct Recorder {
-    var curve: [EquityPoint] = []
-    var fills: [Fill] = []
-    var refusals: [RiskRule: Int] = [:]
-    var holds: [String: Int] = [:]
-    var failedOrders: [OrderReason: Int] = [:]
-    var orderCount = 0
-
-    init(capacity: Int) { curve.reserveCapacity(capacity) }
-
-    mutating func take(_ events: inout [SessionEvent]) {
-        for event in events {
-            switch event {
-            case .equity(let point): curve.append(point)
-            case .fill(let fill): fills.append(fill)
-            case .refusal(_, _, let refusal): refusals[refusal.rule, default: 0] += 1
-            case .hold(_, _, let reason): holds[reason.name, default: 0] += 1
-            case .order(let order):
-                if order.state == .new { orderCount += 1 }
-                if let reason = order.reason { failedOrders[reason, default: 0] += 1 }
-            case .funding, .killSwitch: break
-            }
-        }
-        events.removeAll(keepingCapacity: true)
+            rows: rows, interval: interval, curve: record.curve, targets: targets, fills: record.fills,
+            refusals: record.refusals, holds: record.holds, failedOrders: record.failedOrders,
+            orderCount: record.orderCount, session: session)
     }
 }

@@ -211,8 +211,9 @@ public struct BacktestReport: Sendable, Equatable, Codable {
     public static func percent(_ fraction: Double) -> String { "\((fraction * 1e4).rounded() / 100) %" }
 
     /// At most `limit` (≥ 2) of the points, evenly spaced, the first and the last among them.
-    public static func thinned<T>(_ points: [T], to limit: Int) -> [T] {
-        guard points.count > limit else { return points }
-        return (0..<limit).map { points[$0 * (points.count - 1) / (limit - 1)] }
+    public static func thinned<C: RandomAccessCollection>(_ points: C, to limit: Int) -> [C.Element]
+    where C.Index == Int {
+        guard points.count > limit else { return Array(points) }
+        return (0..<limit).map { points[points.startIndex + $0 * (points.count - 1) / (limit - 1)] }
     }
 }

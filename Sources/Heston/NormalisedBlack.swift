@@ -157,7 +157,7 @@ extension NormalisedBlack {
             let c = (a * a).plus(-r * r, times: t2.plus(h2, times: .init(repeating: 3)))
                 .plus(gap, times: (2 * gap).plus(a, times: .init(repeating: -3)))
             let factor = (1 - 0.5 * p).plus(0.5 * p, times: p) - (1.0 / 6) * c
-            // What a short step leaves is at most 4.5·r⁴, 3e-17. One from far off may be short too, where V/s is next to
+            // What a short step leaves is at most 4.5·r⁴, 3e-17. One from far off may be short too where V/s is next to
             // nothing (huge s), but its gap is not. From a start that is no number, r is none.
             let isNear = (u.magnitudes .< Vector(repeating: 0.04)) .& (start .> Vector(repeating: 1e-100))
             let isShort = isNear .& (r.magnitudes .< Vector(repeating: 5e-5))

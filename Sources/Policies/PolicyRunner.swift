@@ -19,37 +19,63 @@ public struct PolicyDecision: Sendable, Equatable {
 
 /// Computes decisions of one policy with preallocated buffers: nothing is allocated by a decision.
 ///
-/// A value with scratch memory: each stream or thread has its own. The parameters are shared between copies.
+/// A value with scratch memory: each stream or thread has its own. The parameters, and the copy of them that is packed
+/// for speed when the runner is made, are shared between copies.
 public struct PolicyRunner: Sendable {
     public let policy: MLPPolicy
     /// All components of the last decision's action.
     public private(set) var actions: [Float]
+    private var packed: PackedPolicy
+    /// For `explain` alone.
     private var actorWorkspace: MLPWorkspace
-    private var criticWorkspace: MLPWorkspace
     private var gradient: [Float]
 
     public init(_ policy: MLPPolicy) {
         self.policy = policy
         actions = [Float](repeating: 0, count: policy.actionSize)
+        packed = PackedPolicy(policy)
         actorWorkspace = MLPWorkspace(policy.actor, capacity: 1)
-        criticWorkspace = MLPWorkspace(policy.critic, capacity: 1)
         gradient = [Float](repeating: 0, count: policy.observationSize)
     }
 
-    /// The policy's deterministic action, tanh of the mean: what is traded. About 10 µs for 1280-128-128.
+    /// The policy's deterministic action, tanh of the mean: what is traded. About 10 µs for 1280-128-128,
+    /// 3 µs each in a batch.
     ///
     /// Throws `observationSize` or `observationNotFinite`.
     public mutating func decide(_ observation: Span<Float>) throws(PolicyError) -> PolicyDecision {
-        try evaluate(observation)
-        return decision { mean, _ in mean }
+        try evaluate(one: observation)
+        return decision(0) { mean, _ in mean }
     }
+
+    /// The decisions of several observations, one after the other in `observations`: the same as one by one, bit for
+    /// bit, in a third of the time or less. `actions` has the last one's. Allocates the result, and grows with the
+    /// largest batch up to `batchLimit` rows. Throws `observationSize` when the count is not that of whole
+    /// observations, and `observationNotFinite` with the index in all of them.
+    public mutating func decide(batch observations: Span<Float>) throws(PolicyError) -> [PolicyDecision] {
+        let size = policy.observationSize
+        guard observations.count % size == 0 else {
+            throw .observationSize(expected: size, found: observations.count % size)
+        }
+        var decisions: [PolicyDecision] = []
+        decisions.reserveCapacity(observations.count / size)
+        while decisions.count < observations.count / size {
+            let rows = min(Self.batchLimit, observations.count / size - decisions.count)
+            let first = decisions.count * size
+            try evaluate(observations.extracting(first..<first + rows * size), rows: rows, firstIndex: first)
+            for row in 0..<rows { decisions.append(decision(row) { mean, _ in mean }) }
+        }
+        return decisions
+    }
+
+    /// Rows that are computed at once: enough to use each weight well, and their values stay in the cache.
+    public static let batchLimit = 64
 
     /// An action drawn from the policy's distribution, as in training. Throws as `decide`.
     public mutating func sample(
         _ observation: Span<Float>, random: inout RandomGenerator
     ) throws(PolicyError) -> PolicyDecision {
-        try evaluate(observation)
-        return decision { mean, sigma in mean + sigma * Float(random.normal()) }
+        try evaluate(one: observation)
+        return decision(0) { mean, sigma in mean + sigma * Float(random.normal()) }
     }
 
     /// The decision with what each input contributed to its action: gradient × input of tanh(mean) (Shrikumar et al.
@@ -59,6 +85,7 @@ public struct PolicyRunner: Sendable {
         _ observation: Span<Float>
     ) throws(PolicyError) -> (decision: PolicyDecision, contributions: [Float]) {
         let decision = try decide(observation)
+        policy.actor.forward(observation, rows: 1, parameters: policy.parameters, workspace: &actorWorkspace)
         for k in 0..<policy.actionSize {
             actorWorkspace.setOutputGradient(k == 0 ? 1 - decision.action * decision.action : 0, 0, k)
         }
@@ -84,17 +111,29 @@ public struct PolicyRunner: Sendable {
         return sums
     }
 
-    private mutating func evaluate(_ observation: Span<Float>) throws(PolicyError) {
-        try checkObservation(observation, size: policy.observationSize)
-        let parameters = policy.parameters
-        policy.actor.forward(observation, rows: 1, parameters: parameters, workspace: &actorWorkspace)
-        policy.critic.forward(observation, rows: 1, parameters: parameters, workspace: &criticWorkspace)
+    private mutating func evaluate(one observation: Span<Float>) throws(PolicyError) {
+        guard observation.count == policy.observationSize else {
+            throw .observationSize(expected: policy.observationSize, found: observation.count)
+        }
+        try evaluate(observation, rows: 1)
     }
 
-    private mutating func decision(draw: (Float, Float) -> Float) -> PolicyDecision {
+    /// `firstIndex` is where the first of these observations stands among the caller's numbers.
+    private mutating func evaluate(
+        _ observations: Span<Float>, rows: Int, firstIndex: Int = 0
+    ) throws(PolicyError) {
+        if !PackedLayers.areFinite(observations) {
+            for i in 0..<observations.count where !observations[i].isFinite {
+                throw .observationNotFinite(index: firstIndex + i)
+            }
+        }
+        packed.evaluate(observations, rows: rows)
+    }
+
+    private mutating func decision(_ row: Int, draw: (Float, Float) -> Float) -> PolicyDecision {
         PolicyDecision(
-            value: criticWorkspace.output(0), logStd: policy.parameters[policy.logStd], actions: &actions,
-            mean: { actorWorkspace.output(0, $0) }, draw: draw)
+            value: packed.value(row), logStd: policy.parameters[policy.logStd], actions: &actions,
+            mean: { packed.mean(row, $0) }, draw: draw)
     }
 }
 

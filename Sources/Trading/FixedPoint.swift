@@ -113,15 +113,21 @@ extension Quantity {
     /// The greatest multiple of `lot` that is not above `value`, which must not be negative. Strict: 0.3 in lots of
     /// 0.1 may be 0.2, because rounding up could pass the margin. 0 for NaN; the result saturates at 2⁶² units.
     @inlinable public static func roundingDown(_ value: Double, toLot lot: Quantity) -> Quantity {
-        let lots = (value / lot.double).rounded(.down)
-        guard lots > 0 else { return .zero }
-        guard lots * Double(lot.units) < 0x1p62 else { return Quantity(units: (1 << 62) / lot.units * lot.units) }
-        return Quantity(units: Int64(lots) * lot.units)
+        let ratio = value / lot.double
+        guard ratio >= 1 else { return .zero }
+        guard ratio < 0x1p62 else { return Quantity(units: (1 << 62) / lot.units * lot.units) }
+        // The conversion cuts: without a call to the C library's floor.
+        let lots = Int64(ratio)
+        guard Double(lots) * Double(lot.units) < 0x1p62 else {
+            return Quantity(units: (1 << 62) / lot.units * lot.units)
+        }
+        return Quantity(units: lots * lot.units)
     }
 
     /// |self| cut to a multiple of `lot`.
     @inlinable public func magnitudeRoundedDown(toLot lot: Quantity) -> Quantity {
-        Quantity(units: abs(units) / lot.units * lot.units)
+        let magnitude = abs(units)
+        return magnitude < lot.units ? .zero : Quantity(units: magnitude / lot.units * lot.units)
     }
 }
 

@@ -84,17 +84,40 @@ public enum SessionEvent: Sendable, Equatable {
     case killSwitch(KillSwitch, time: Timestamp, cause: Refusal?)
 }
 
-/// Where a session's events go: an array, or nowhere, in which case they are not even made.
+/// Where a session's events go: an array, a record that counts them, or nowhere; what is not kept is not even made.
 protocol EventSink {
     mutating func record(_ event: @autoclosure () -> SessionEvent)
+    /// An order that has come to `state`.
+    mutating func record(_ state: OrderState, _ reason: OrderReason?, _ order: @autoclosure () -> Order)
+    /// The account after a bar; `point` is all of it, for whoever keeps more than the numbers before it.
+    mutating func mark(
+        equity: Double, peak: Double, cash: Amount, fillCount: Int, _ point: @autoclosure () -> EquityPoint)
 }
 
 extension [SessionEvent]: EventSink {
     @inline(__always)
     mutating func record(_ event: @autoclosure () -> SessionEvent) { append(event()) }
+
+    @inline(__always)
+    mutating func record(_ state: OrderState, _ reason: OrderReason?, _ order: @autoclosure () -> Order) {
+        append(.order(order()))
+    }
+
+    @inline(__always)
+    mutating func mark(
+        equity: Double, peak: Double, cash: Amount, fillCount: Int, _ point: @autoclosure () -> EquityPoint
+    ) { append(.equity(point())) }
 }
 
 struct NoEvents: EventSink {
     @inline(__always)
     mutating func record(_ event: @autoclosure () -> SessionEvent) {}
+
+    @inline(__always)
+    mutating func record(_ state: OrderState, _ reason: OrderReason?, _ order: @autoclosure () -> Order) {}
+
+    @inline(__always)
+    mutating func mark(
+        equity: Double, peak: Double, cash: Amount, fillCount: Int, _ point: @autoclosure () -> EquityPoint
+    ) {}
 }

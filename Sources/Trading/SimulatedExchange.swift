@@ -79,11 +79,17 @@ public struct SimulatedExchange: Sendable, Equatable {
     public func refusal(
         side: Side, quantity: Quantity, mid: Double, rules: InstrumentRules, account: Account
     ) -> OrderReason? {
+        refusal(side: side, quantity: quantity, mid: mid, terms: MarketTerms(rules), account: account)
+    }
+
+    func refusal(
+        side: Side, quantity: Quantity, mid: Double, terms rules: MarketTerms, account: Account
+    ) -> OrderReason? {
         if quantity < rules.minQuantity { return .minQuantity }
         if quantity.units % rules.lotSize.units != 0 { return .lotSize }
         if quantity > rules.maxQuantity { return .maxQuantity }
         // NOTIONAL counts at the market's price, not at ours; 1e-9 relative is what Double arithmetic may lose.
-        if quantity.double * mid < rules.minNotional.double * (1 - 1e-9) { return .minNotional }
+        if quantity.double * mid < rules.minNotional * (1 - 1e-9) { return .minNotional }
         guard let price = price(side, mid: mid, quantity: quantity, volume: 0, tick: rules.tickSize) else {
             return .outOfRange
         }
@@ -93,6 +99,12 @@ public struct SimulatedExchange: Sendable, Equatable {
     /// Fills the order at the open of `bar`, or lets it expire.
     public func execute(
         side: Side, quantity: Quantity, bar: Bar, rules: InstrumentRules, account: Account
+    ) -> Execution {
+        execute(side: side, quantity: quantity, bar: bar, terms: MarketTerms(rules), account: account)
+    }
+
+    func execute(
+        side: Side, quantity: Quantity, bar: borrowing Bar, terms rules: MarketTerms, account: Account
     ) -> Execution {
         guard bar.volume > 0 else { return .expired(.noTrades) }
         guard
@@ -106,7 +118,7 @@ public struct SimulatedExchange: Sendable, Equatable {
 
     /// The money of an execution, and what forbids it.
     private func settle(
-        side: Side, quantity: Quantity, price: Price, rules: InstrumentRules, account: Account
+        side: Side, quantity: Quantity, price: Price, rules: MarketTerms, account: Account
     ) -> (reason: OrderReason?, notional: Amount, fee: Amount) {
         guard let notional = price.notional(of: quantity, roundingUp: side == .buy),
             let fee = notional.fee(rateUnits: rules.takerFeeUnits)

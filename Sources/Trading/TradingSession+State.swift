@@ -31,8 +31,8 @@ extension TradingSession {
             out.write(market.lastDecision.microseconds)
             out.write(market.lastFunding.microseconds)
             out.write(market.targetExposure)
-            out.write(market.working == nil ? 0 : 1)
-            if let order = market.working { out.write(order) }
+            out.write(market.working.count)
+            for order in market.working { out.write(order) }
         }
         out.seal()
         return out.bytes
@@ -77,7 +77,7 @@ extension TradingSession {
             copy.markets[index].lastDecision = Timestamp(microseconds: try input.signed())
             copy.markets[index].lastFunding = Timestamp(microseconds: try input.signed())
             copy.markets[index].targetExposure = try input.double()
-            copy.markets[index].working = try input.word() == 0 ? nil : try input.order()
+            copy.markets[index].working = try input.word() == 0 ? [] : [try input.order()]
         }
         guard input.isAtEnd else { throw .corruptState(reason: "bytes are left over") }
         try copy.checkInvariants()

@@ -49,9 +49,9 @@ public struct TradingSession: Sendable {
     }
 
     /// What the session knows of one market.
-    struct Market: Sendable, Equatable {
+    struct Market: Sendable {
         let rules: InstrumentRules
-        let allocation: Double
+        let terms: MarketTerms
         /// Of the newest bar; `Int64.min` before the first.
         var openTime = Timestamp(microseconds: .min)
         var closeTime = Timestamp(microseconds: .min)
@@ -60,8 +60,14 @@ public struct TradingSession: Sendable {
         var lastFunding = Timestamp(microseconds: .min)
         /// The newest decision's, clamped to [−1, 1].
         var targetExposure = 0.0
-        /// At most one order a market is on its way; `nil` when the last one has ended.
-        var working: Order?
+        /// The order on its way: at most one, none when the last one has ended. An array, because asking an optional
+        /// order whether it is there copies it.
+        var working: [Order] = []
+
+        init(_ instrument: Instrument, reserve: Double) {
+            rules = instrument.rules
+            terms = MarketTerms(instrument.rules, allocation: instrument.allocation, reserve: reserve)
+        }
     }
 
     public let configuration: Configuration
@@ -92,7 +98,7 @@ public struct TradingSession: Sendable {
         ledger = Ledger(deposited: configuration.initialCash, instrumentCount: instruments.count)
         equity = configuration.initialCash.double
         risk = RiskEngine(limits: configuration.risk, equity: configuration.initialCash.double)
-        markets = instruments.map { Market(rules: $0.rules, allocation: $0.allocation) }
+        markets = instruments.map { Market($0, reserve: configuration.reserve) }
         exchange = SimulatedExchange(costs: configuration.costs)
     }
 
@@ -114,7 +120,7 @@ public struct TradingSession: Sendable {
     public func targetExposure(at index: Int) -> Double { markets[index].targetExposure }
 
     /// Orders that have not ended. After a restart: those in state `new` must be sent, the others are at the exchange.
-    public var openOrders: [Order] { markets.compactMap(\.working) }
+    public var openOrders: [Order] { markets.flatMap(\.working) }
 
     /// position·price over equity, signed; 0 when equity is not positive.
     public func exposure(at index: Int) -> Double {
@@ -138,7 +144,7 @@ public struct TradingSession: Sendable {
         guard abs(expected - equity) <= 1e-9 * max(1, abs(equity) + grossExposure) else {
             throw .invariantViolated(rule: "equity = deposited + realised + unrealised - fees + funding")
         }
-        for market in markets where market.working?.state.isFinal == true {
+        for market in markets where market.working.contains(where: \.state.isFinal) {
             throw .invariantViolated(rule: "a working order has not ended (\(market.rules.symbol))")
         }
     }
@@ -172,6 +178,14 @@ public struct TradingSession: Sendable {
         return try take(bar, at: index, &events)
     }
 
+    /// As the first, for whoever keeps a record instead of events.
+    @discardableResult
+    package mutating func onBar(
+        at index: Int, _ bar: Bar, funding: ArraySlice<Stamped<FundingRate>>, into record: inout SessionRecord
+    ) throws(TradingError) -> Bool {
+        try take(bar, at: index, funding: funding, &record)
+    }
+
     /// Turns a decision into at most one order in state `new`, which is the session's working order from now on: store
     /// it, then `send` it. Also recorded among the events: the order, the hold or the refusal.
     ///
@@ -179,7 +193,7 @@ public struct TradingSession: Sendable {
     /// without short sales a negative exposure means 0. Exposure 0 closes the position, and so does a target too small
     /// to be sold later. A purchase is cut to what cash can pay. What is too small to trade is held, never rounded up.
     public mutating func plan(_ decision: Decision, into events: inout [SessionEvent]) throws(TradingError) -> Plan {
-        try decide(decision, at: try requireIndex(decision.symbol), &events)
+        decide(decision, at: try requireIndex(decision.symbol), &events)
     }
 
     /// Hands a planned order to the exchange. Returns the order as it is then: acknowledged or rejected. An order that
@@ -189,19 +203,29 @@ public struct TradingSession: Sendable {
     public mutating func send(
         _ order: Order, at time: Timestamp, into events: inout [SessionEvent]
     ) throws(TradingError) -> Order {
-        guard let index = markets.firstIndex(where: { $0.working?.id == order.id }) else {
+        guard let index = markets.firstIndex(where: { $0.working.contains { $0.id == order.id } }) else {
             throw .unknownOrder(order.id)
         }
-        return try transmit(at: index, time, &events)
+        var sent = markets[index].working[0]
+        try submit(&sent, at: index, time, &events)
+        markets[index].working = sent.state.isFinal ? [] : [sent]
+        return sent
     }
 
     /// `plan` and `send` in one, without events: what environments and fast backtests do. No allocation.
     @discardableResult
     public mutating func act(_ decision: Decision, at index: Int) throws(TradingError) -> Plan {
         var events = NoEvents()
-        let plan = try decide(decision, at: index, &events)
+        let plan = decide(decision, at: index, &events)
         if case .order = plan { try transmit(at: index, decision.time, &events) }
         return plan
+    }
+
+    /// The same for whoever keeps a record.
+    package mutating func act(
+        _ decision: Decision, at index: Int, into record: inout SessionRecord
+    ) throws(TradingError) {
+        if case .trade = settle(decision, at: index, &record) { try transmit(at: index, decision.time, &record) }
     }
 
     /// Sets the kill switch by hand. `freeze` takes back what has not been filled; with `flatten` positions are closed
@@ -223,7 +247,7 @@ public struct TradingSession: Sendable {
         let index = try requireIndex(symbol)
         let decision = Decision(
             symbol: symbol, barTime: markets[index].openTime, modelVersion: origin, targetExposure: 0, time: time)
-        return try decide(decision, at: index, isManual: true, &events)
+        return decide(decision, at: index, isManual: true, &events)
     }
 
     /// Settles the funding of a perpetual at `markPrice` (the newest close when `nil`): a long position pays a positive
@@ -280,7 +304,7 @@ extension TradingSession {
         for due in funding where due.time <= bar.openTime {
             try settle(due.value, at: index, markPrice: nil, due.time, &events)
         }
-        if markets[index].working != nil { try match(bar, at: index, &events) }
+        if !markets[index].working.isEmpty { try match(bar, at: index, &events) }
         for due in funding where due.time > bar.openTime && due.time < bar.closeTime {
             try settle(due.value, at: index, markPrice: bar.open, due.time, &events)
         }
@@ -292,7 +316,9 @@ extension TradingSession {
         if let cause = risk.mark(equity: equity, equityBefore: before, barTime: bar.openTime) {
             events.record(.killSwitch(risk.killSwitch, time: bar.closeTime, cause: cause))
         }
-        events.record(.equity(equityPoint(at: index)))
+        events.mark(
+            equity: equity, peak: risk.peakEquity, cash: ledger.cash, fillCount: ledger.fillCount,
+            equityPoint(at: index))
         return true
     }
 
@@ -305,62 +331,57 @@ extension TradingSession {
 
     /// Fills the working order at the bar's open, or ends it: no order outlives the bar after its decision.
     private mutating func match(_ bar: Bar, at index: Int, _ events: inout some EventSink) throws(TradingError) {
-        guard var order = markets[index].working else { return }
-        markets[index].working = nil
+        var order = markets[index].working.removeLast()
         if order.state == .new {
             try order.advance(to: .expired, at: bar.openTime, reason: .notSent)
-            events.record(.order(order))
+            events.record(.expired, .notSent, order)
             return
         }
-        let rules = markets[index].rules
         switch exchange.execute(
-            side: order.side, quantity: order.quantity, bar: bar, rules: rules, account: account(at: index))
+            side: order.side, quantity: order.quantity, bar: bar, terms: markets[index].terms,
+            account: account(at: index))
         {
-        case .expired(let reason):
-            try order.advance(to: .expired, at: bar.openTime, reason: reason)
+        case .expired(let reason): try order.advance(to: .expired, at: bar.openTime, reason: reason)
         case .filled(let price, let notional, let fee):
             let fill = Fill(
-                orderID: order.id, symbol: rules.symbol, side: order.side, sequence: order.fillCount + 1,
-                time: bar.openTime, price: price, quantity: order.quantity, notional: notional, fee: fee,
-                midPrice: bar.open)
+                orderID: order.id, symbol: markets[index].rules.symbol, side: order.side,
+                sequence: order.fillCount + 1, time: bar.openTime, price: price, quantity: order.quantity,
+                notional: notional, fee: fee, midPrice: bar.open)
             if try order.apply(fill) { try ledger.book(fill, at: index) }
             events.record(.fill(fill))
         }
-        events.record(.order(order))
+        events.record(order.state, order.reason, order)
     }
 
     private func account(at index: Int) -> SimulatedExchange.Account {
         .init(cash: ledger.cash, position: ledger.positions[index].quantity, equity: equity)
     }
 
-    @discardableResult
-    mutating func transmit(
-        at index: Int, _ time: Timestamp, _ events: inout some EventSink
-    ) throws(TradingError) -> Order {
-        guard var order = markets[index].working else { throw .unknownSymbol(markets[index].rules.symbol) }
-        guard order.state == .new else { return order }
+    /// Sends the working order; one that was sent before stays as it is.
+    mutating func transmit(at index: Int, _ time: Timestamp, _ events: inout some EventSink) throws(TradingError) {
+        var order = markets[index].working.removeLast()
+        try submit(&order, at: index, time, &events)
+        if !order.state.isFinal { markets[index].working.append(consume order) }
+    }
+
+    private func submit(
+        _ order: inout Order, at index: Int, _ time: Timestamp, _ events: inout some EventSink
+    ) throws(TradingError) {
+        guard order.state == .new else { return }
         try order.advance(to: .sent, at: time)
-        events.record(.order(order))
+        events.record(.sent, nil, order)
         let refusal = exchange.refusal(
-            side: order.side, quantity: order.quantity, mid: markets[index].close, rules: markets[index].rules,
+            side: order.side, quantity: order.quantity, mid: markets[index].close, terms: markets[index].terms,
             account: account(at: index))
-        if let refusal {
-            try order.advance(to: .rejected, at: time, reason: refusal)
-            markets[index].working = nil
-        } else {
-            try order.advance(to: .acknowledged, at: time)
-            markets[index].working = order
-        }
-        events.record(.order(order))
-        return order
+        try order.advance(to: refusal == nil ? .acknowledged : .rejected, at: time, reason: refusal)
+        events.record(order.state, refusal, order)
     }
 
     private mutating func cancelAll(at time: Timestamp, _ events: inout some EventSink) throws(TradingError) {
         for index in markets.indices {
-            guard var order = markets[index].working else { continue }
+            guard var order = markets[index].working.popLast() else { continue }
             try order.advance(to: .cancelled, at: time, reason: .killSwitch)
-            markets[index].working = nil
-            events.record(.order(order))
+            events.record(.cancelled, .killSwitch, order)
         }
     }
 }

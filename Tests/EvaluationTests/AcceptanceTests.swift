@@ -1,9 +1,9 @@
 import Kernels
 import MarketData
 import Testing
-import Trading
 
 @testable import Evaluation
+@testable import Trading
 
 @Suite struct PermutationTestTests {
     @Test("rank correlation with ties is the textbook's") func correlation() {
@@ -209,7 +209,7 @@ private struct Predictable {
         } catch { #expect(error.finding.contains("trades won")) }
         var flat = try market.run { _ in 0 }
         try PlausibilityGuard.check(flat)
-        for index in 100..<flat.curve.count { flat.curve[index].equity += 0.01 }
+        for index in 100..<flat.curve.count { flat.curve.points[index].equity += 0.01 }
         do throws(Implausible) {
             try PlausibilityGuard.check(flat)
             Issue.record("a profit out of nothing passed")

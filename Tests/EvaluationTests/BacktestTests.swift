@@ -151,7 +151,8 @@ func configuration(short: Bool = false, risk: RiskLimits = .none) throws -> Trad
             minute(1, 0.9, hours: 8),
             // Within a bar, of what its open filled, at its open; at a bar's open, of what was held before.
             minute(1.001, 0.01, hours: 4), minute(2, 0.02, hours: 4), minute(4, 0.001, hours: 8),
-            minute(5, 0.01, hours: 1), minute(6, 0.002, hours: 4), minute(6.5, 0.9, hours: 8), minute(60, 0.9, hours: 8),
+            minute(5, 0.01, hours: 1), minute(6, 0.002, hours: 4), minute(6.5, 0.9, hours: 8),
+            minute(60, 0.9, hours: 8),
         ]
         let result = try backtest.run(on: try series(Array(repeating: 1, count: 8)), span: 0..<8) { _, context in
             targets[context.row]

@@ -95,13 +95,60 @@ private let observation: [Float] = [0.3, -1.2, 0.5, 1.1, 0, -0.4, 0.8]
         var critic = MLPWorkspace(policy.critic, capacity: 1)
         policy.critic.forward(observation, rows: 1, parameters: policy.parameters, workspace: &critic)
         let (mean, sigma) = (Double(workspace.output(0)), Double(decision.standardDeviation))
-        #expect(decision.mean == workspace.output(0) && decision.value == critic.output(0))
+        // The same sums in another order.
+        #expect(abs(decision.mean - workspace.output(0)) < 2e-6 && abs(decision.value - critic.output(0)) < 2e-6)
         #expect(abs(Double(decision.action) - tanh(mean)) < 1e-6)
         #expect(abs(Double(decision.confidence) - Normal.cumulative(abs(mean) / sigma)) < 1e-6)
         // At the mean the Gaussian's density is 1/(σ√2π), divided by 1 − a².
         let density = 1 / (sigma * (2 * Double.pi).squareRoot()) / (1 - tanh(mean) * tanh(mean))
         #expect(abs(Double(decision.logProbability) - log(density)) < 1e-4)
         #expect(abs(mean) > 0.01)
+    }
+
+    @Test(
+        "A batch gives each observation's own decision, bit for bit, at every width and number of rows",
+        arguments: [[], [1], [8, 5], [16, 16], [40, 24], [130, 7, 33]], [Activation.tanh, .relu])
+    func batch(hidden: [Int], activation: Activation) throws {
+        var random = RandomGenerator(seed: 11)
+        for (inputs, actionSize) in [(1, 1), (7, 2), (77, 1), (130, 20)] {
+            let policy = MLPPolicy(
+                .init(observationSize: inputs, actionSize: actionSize, hidden: hidden, activation: activation),
+                random: &random)
+            var (runner, single) = (PolicyRunner(policy), PolicyRunner(policy))
+            let count = 150
+            let observations = (0..<count * inputs).map { _ in Float(random.normal()) }
+            var (actor, critic) = (
+                MLPWorkspace(policy.actor, capacity: count), MLPWorkspace(policy.critic, capacity: count)
+            )
+            policy.actor.forward(observations, rows: count, parameters: policy.parameters, workspace: &actor)
+            policy.critic.forward(observations, rows: count, parameters: policy.parameters, workspace: &critic)
+            for rows in [1, 2, 3, 7, 8, 9, 64, 65, 150] {
+                let decisions = try runner.decide(batch: observations.span.extracting(0..<rows * inputs))
+                #expect(decisions.count == rows)
+                for row in 0..<rows {
+                    let alone = try single.decide(observations.span.extracting(row * inputs..<(row + 1) * inputs))
+                    #expect(decisions[row] == alone)
+                    #expect(abs(alone.mean - actor.output(row)) < 1e-5)
+                    #expect(abs(alone.value - critic.output(row)) < 2e-5 * max(1, abs(alone.value)))
+                    for k in 0..<actionSize {
+                        #expect(abs(single.actions[k] - hyperbolicTangent(actor.output(row, k))) < 1e-5)
+                    }
+                }
+                #expect(runner.actions == single.actions)
+            }
+        }
+    }
+
+    @Test("A batch of no whole observations, or with a number that is not finite, is refused; an empty one is empty")
+    func badBatches() throws {
+        var runner = PolicyRunner(smallPolicy())
+        var batch = [Float](repeating: 0.5, count: 7 * 70)
+        #expect(throws: PolicyError.observationSize(expected: 7, found: 6)) {
+            try runner.decide(batch: Array(batch.dropLast()).span)
+        }
+        batch[7 * 66 + 3] = -.infinity
+        #expect(throws: PolicyError.observationNotFinite(index: 7 * 66 + 3)) { try runner.decide(batch: batch.span) }
+        #expect(try runner.decide(batch: [Float]().span).isEmpty)
     }
 
     @Test("Drawn actions have the stated distribution, and one seed draws the same")

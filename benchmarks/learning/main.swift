@@ -80,19 +80,13 @@ func inference(_ path: String) throws {
         let time = try seconds { for _ in 0..<500 { decision = try runner.decide(first.span) } }
         single = min(single, time / 500)
     }
-    var actor = MLPWorkspace(policy.actor, capacity: 64)
-    var critic = MLPWorkspace(policy.critic, capacity: 64)
     var batch = Double.infinity
+    var decisions: [PolicyDecision] = []
     for _ in 0..<20 {
-        let time = seconds {
-            for _ in 0..<50 {
-                policy.actor.forward(observations, rows: 64, parameters: policy.parameters, workspace: &actor)
-                policy.critic.forward(observations, rows: 64, parameters: policy.parameters, workspace: &critic)
-            }
-        }
+        let time = try seconds { for _ in 0..<50 { decisions = try runner.decide(batch: observations.span) } }
         batch = min(batch, time / 50)
     }
-    let outputs = "\"mean\": \(decision.mean), \"value\": \(decision.value), \"last_value\": \(critic.output(63))"
+    let outputs = "\"mean\": \(decision.mean), \"value\": \(decision.value), \"last_value\": \(decisions[63].value)"
     let row = first.map { "\($0)" }.joined(separator: ",")
     let last = observations.suffix(1280).map { "\($0)" }.joined(separator: ",")
     let times = "\"single_us\": \(single * 1e6), \"batch_us\": \(batch * 1e6)"
