@@ -33,13 +33,17 @@ public struct ExecutionCosts: Sendable, Equatable {
 /// A market order that was accepted after a bar is filled whole at the next bar's open, moved against us by half
 /// spread, slippage and impact and then to the tick against us. That price may lie outside the bar's range: we do not
 /// assume to be the luckiest trader of the minute. No order outlives its bar: where nobody traded (volume 0) or cash
-/// does not suffice at the new price it expires, and a new decision is needed. Fees are taken in the quote currency.
+/// does not suffice at the new price it expires, and a new decision is needed. Every order pays the taker's fee.
 ///
 /// Stateless: the caller keeps the orders and the ledger, the exchange answers.
 public struct SimulatedExchange: Sendable, Equatable {
     public var costs: ExecutionCosts
+    public var feeAsset: FeeAsset
 
-    public init(costs: ExecutionCosts = .init()) { self.costs = costs }
+    public init(costs: ExecutionCosts = .init(), feeAsset: FeeAsset = .quote) {
+        self.costs = costs
+        self.feeAsset = feeAsset
+    }
 
     /// What the exchange knows of the account.
     public struct Account: Sendable {
@@ -57,7 +61,8 @@ public struct SimulatedExchange: Sendable, Equatable {
     }
 
     public enum Execution: Sendable, Equatable {
-        case filled(price: Price, notional: Amount, fee: Amount)
+        /// `fee` is the value in the quote currency, whatever was charged.
+        case filled(price: Price, notional: Amount, fee: Amount, charge: FeeCharge = .quote)
         case expired(OrderReason)
     }
 
@@ -113,16 +118,21 @@ public struct SimulatedExchange: Sendable, Equatable {
         else { return .expired(.outOfRange) }
         let settlement = settle(side: side, quantity: quantity, price: price, rules: rules, account: account)
         if let reason = settlement.reason { return .expired(reason) }
-        return .filled(price: price, notional: settlement.notional, fee: settlement.fee)
+        return .filled(
+            price: price, notional: settlement.notional, fee: settlement.fee, charge: settlement.charge)
     }
 
     /// The money of an execution, and what forbids it.
     private func settle(
         side: Side, quantity: Quantity, price: Price, rules: MarketTerms, account: Account
-    ) -> (reason: OrderReason?, notional: Amount, fee: Amount) {
+    ) -> (reason: OrderReason?, notional: Amount, fee: Amount, charge: FeeCharge) {
         guard let notional = price.notional(of: quantity, roundingUp: side == .buy),
-            let fee = notional.fee(rateUnits: rules.takerFeeUnits)
-        else { return (.outOfRange, .zero, .zero) }
+            let (fee, charge) = feeAsset.fee(
+                side, price: price, quantity: quantity, notional: notional, rateUnits: rules.takerFeeUnits)
+        else { return (.outOfRange, .zero, .zero, .quote) }
+        // A fee in the base asset is no matter of cash.
+        var inCash = fee
+        if case .base = charge { inCash = .zero }
         let after = account.position.units + side.sign * quantity.units
         var reason: OrderReason?
         if rules.allowsShort {
@@ -131,9 +141,9 @@ public struct SimulatedExchange: Sendable, Equatable {
             if grows, exposure > rules.maxLeverage * (account.equity - fee.double) { reason = .insufficientMargin }
         } else if side == .sell, after < 0 {
             reason = .shortNotAllowed
-        } else if side == .buy, notional.units > account.cash.units - fee.units {
+        } else if side == .buy, notional.units > account.cash.units - inCash.units {
             reason = .insufficientBalance
         }
-        return (reason, notional, fee)
+        return (reason, notional, fee, charge)
     }
 }

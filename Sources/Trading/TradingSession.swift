@@ -34,10 +34,13 @@ public struct TradingSession: Sendable {
         public var reserve: Double
         public var costs: ExecutionCosts
         public var risk: RiskLimits
+        /// What fees are paid in. Default the quote currency.
+        public var feeAsset: FeeAsset
 
         public init(
             account: String = "paper", initialCash: Amount = Amount(units: 1_999_000_000), instruments: [Instrument],
-            reserve: Double = 0.005, costs: ExecutionCosts = .init(), risk: RiskLimits = .init()
+            reserve: Double = 0.005, costs: ExecutionCosts = .init(), risk: RiskLimits = .init(),
+            feeAsset: FeeAsset = .quote
         ) {
             self.account = account
             self.initialCash = initialCash
@@ -45,6 +48,7 @@ public struct TradingSession: Sendable {
             self.reserve = reserve
             self.costs = costs
             self.risk = risk
+            self.feeAsset = feeAsset
         }
     }
 
@@ -94,12 +98,13 @@ public struct TradingSession: Sendable {
         try check((0...0.5).contains(configuration.reserve), "reserve must be in [0, 0.5]")
         try configuration.costs.validate()
         try configuration.risk.validate()
+        for instrument in instruments { try configuration.feeAsset.validate(for: instrument.rules) }
         self.configuration = configuration
         ledger = Ledger(deposited: configuration.initialCash, instrumentCount: instruments.count)
         equity = configuration.initialCash.double
         risk = RiskEngine(limits: configuration.risk, equity: configuration.initialCash.double)
         markets = instruments.map { Market($0, reserve: configuration.reserve) }
-        exchange = SimulatedExchange(costs: configuration.costs)
+        exchange = SimulatedExchange(costs: configuration.costs, feeAsset: configuration.feeAsset)
     }
 
     // MARK: What is asked
@@ -342,11 +347,11 @@ extension TradingSession {
             account: account(at: index))
         {
         case .expired(let reason): try order.advance(to: .expired, at: bar.openTime, reason: reason)
-        case .filled(let price, let notional, let fee):
+        case .filled(let price, let notional, let fee, let charge):
             let fill = Fill(
                 orderID: order.id, symbol: markets[index].rules.symbol, side: order.side,
                 sequence: order.fillCount + 1, time: bar.openTime, price: price, quantity: order.quantity,
-                notional: notional, fee: fee, midPrice: bar.open)
+                notional: notional, fee: fee, midPrice: bar.open, charge: charge)
             if try order.apply(fill) { try ledger.book(fill, at: index) }
             events.record(.fill(fill))
         }

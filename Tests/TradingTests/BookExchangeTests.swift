@@ -146,6 +146,20 @@ import Trading
         #expect(bench.told() == ["1 fill 2@9.99 maker"])
     }
 
+    @Test("a depth that is older than the quotes beside it does not move the touch")
+    func staleDepth() throws {
+        var bench = try BookBench()
+        try bench.quote(0, 9.99, 5, 10.01, 5)
+        try bench.send(0, 1, .buy, "1", BookBench.limit("10"))
+        try bench.depth(1, bids: [(9.96, 1), (9.95, 1)], asks: [(9.98, 2), (10, 2), (10.01, 9), (10.02, 3)])
+        #expect(bench.told() == ["1 accepted behind 0"])
+        #expect(bench.exchange.bestBid?.description == "9.99" && bench.exchange.bestAsk?.description == "10.01")
+        // What lies behind the touch is the depth's, the touch itself the quote's.
+        try bench.send(1, 2, .buy, "6", .market)
+        try bench.quote(2, 9.99, 5, 10.01, 5)
+        #expect(bench.told() == ["2 fill 5@10.01 taker", "2 fill 1@10.02 taker"])
+    }
+
     @Test("two of our own orders share a trade, the better and older first")
     func ownOrders() throws {
         var bench = try BookBench()

@@ -27,6 +27,42 @@ import Trading
         #expect(abs(bench.exchange.equity - (98.90109 + 0.099 * 9.95)) < 1e-9)
     }
 
+    @Test("bar mode: the same fees in the same assets", arguments: 1...20)
+    func bars(seed: UInt64) throws {
+        for feeAsset in [FeeAsset.quote, .received, .other("BNB", price: Price(units: 60_000_000_000), discount: 0.25)] {
+            var configuration = try makeSession(try rules()).configuration
+            configuration.feeAsset = feeAsset
+            var session = try TradingSession(configuration)
+            var events: [SessionEvent] = []
+            var random = RandomGenerator(seed: seed)
+            let bars = randomBars(200, seed: seed)
+            for bar in bars {
+                try step(&session, bar, random.uniform() < 0.5 ? 0 : random.uniform(), into: &events)
+                #expect(session.position(at: 0) >= .zero && session.ledger.cash >= .zero)
+            }
+            let fills = events.fills
+            #expect(fills.count > 20)
+            for fill in fills {
+                switch (feeAsset, fill.charge) {
+                case (.received, .base(let taken)):
+                    #expect(fill.side == .buy && taken.units == (fill.quantity.units + 999) / 1000)
+                case (.received, .quote): #expect(fill.side == .sell)
+                case (.quote, .quote): break
+                case (.other, .other(let name, let paid)):
+                    #expect(name == "BNB" && abs(paid.double * 600 - fill.fee.double) <= 600 * 1e-8)
+                default: Issue.record("\(feeAsset) paid by \(fill.charge)")
+                }
+            }
+            let held = fills.reduce(Int64(0)) { $0 + $1.positionChange.units }
+            #expect(held == session.position(at: 0).units)
+            #expect((session.ledger.feesInBase > .zero) == (feeAsset == .received))
+            // Saved and restored, in the middle of what fees left behind.
+            var copy = try TradingSession(configuration)
+            try copy.restoreState(session.saveState())
+            #expect(copy.ledger == session.ledger && copy.dust(at: 0) == session.dust(at: 0))
+        }
+    }
+
     @Test("a third asset takes its discounted fee, told in both currencies")
     func other() throws {
         let price = try #require(Price("600"))
@@ -83,6 +119,11 @@ import Trading
             try BookBench(feeAsset: .other("BNB", price: Price(units: 1), discount: 1))
         }
         #expect(throws: TradingError.self) { try BookBench(cash: "0") }
+        #expect(throws: TradingError.self) {
+            var configuration = try makeSession(try rules(allowsShort: true)).configuration
+            configuration.feeAsset = .received
+            _ = try TradingSession(configuration)
+        }
         let never = LatencyModel.Delay(Interval(microseconds: -1))
         #expect(throws: TradingError.self) {
             try BookBench(latency: LatencyModel(order: never, cancel: never, acknowledgement: never, marketData: never))

@@ -36,7 +36,7 @@ struct ExecuteCommand: AsyncParsableCommand {
     var targets: String?
     @Option(help: "A policy's file.")
     var model: String?
-    @Option(help: "With --model: the bars' length.")
+    @Option(help: "With --model: the bars' length, the one that the policy was trained on.")
     var interval = "1m"
     @Option(help: "market, or touch: rest at the best price.")
     var style = "market"
