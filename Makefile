@@ -67,7 +67,7 @@ instructions: deps
 bench: build
 	env -u OPENBLAS_CORETYPE benchmarks/run.sh $(ARGS)
 
-## make bench-<area>      the benchmarks of one area: rpc, storage, heston, features, learning, backtest, stack
+## make bench-<area>      the benchmarks of one area: rpc, storage, heston, features, learning, backtest, trainers, stack
 bench-%: build
 	env -u OPENBLAS_CORETYPE benchmarks/run.sh $*
 

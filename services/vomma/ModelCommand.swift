@@ -3,6 +3,7 @@ internal import Evaluation
 internal import Foundation
 internal import LocalStack
 internal import MarketData
+internal import Policies
 internal import Reports
 internal import VommaProto
 
@@ -180,22 +181,31 @@ struct ModelLedger: AsyncParsableCommand {
 
 struct ExportModel: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "export", abstract: "Write a model's file (safetensors).",
-        discussion: "A policy's file holds its normaliser too, so that `vomma backtest --bars` needs no stack.")
+        commandName: "export", abstract: "Write a model's file: safetensors, or ONNX for other runtimes.",
+        discussion: """
+            A policy's safetensors hold its normaliser too, so that `vomma backtest --bars` needs no stack. As ONNX it \
+            takes normalised observations: docs/learning.md.
+            """)
 
     @OptionGroup var stack: StackOptions
     @Argument(help: "NAME or NAME:VERSION; without a version the live one.")
     var model: String
     @Option(name: .shortAndLong, help: "The file to write.")
     var output: String
+    @Flag(help: "Write a policy as an ONNX model.")
+    var onnx = false
 
     func run() async throws {
         try await explaining {
             let reference = try ModelName(model)
             let found = try await TrainerClient(stack.channel(.trainer)).getModel(
                 GetModelRequest(name: reference.name, version: reference.version))
-            try Data(found.checkpoint).write(to: URL(fileURLWithPath: output), options: .atomic)
-            print("\(found.name) version \(found.version), \(found.checkpoint.count) bytes: \(output)")
+            if onnx, !found.kind.hasPrefix("policy.") {
+                throw ValidationError("\(found.name) is of kind \(found.kind): policies alone are written as ONNX")
+            }
+            let bytes = onnx ? try Policy(safetensors: found.checkpoint).onnx() : found.checkpoint
+            try Data(bytes).write(to: URL(fileURLWithPath: output), options: .atomic)
+            print("\(found.name) version \(found.version), \(bytes.count) bytes: \(output)")
         }
     }
 }

@@ -123,13 +123,21 @@ struct TrainCommand: AsyncParsableCommand {
     var unaccepted = false
     @Option(help: "Write the job's curves as a TensorBoard event file into this folder.")
     var tensorboard: String?
+    @Option(help: "Of a walk-forward: write the report with its pictures into this file, as one HTML page.")
+    var html: String?
 
     func run() async throws {
         try await explaining {
             let follower = try JobFollower(stack)
             let result = try await follower.run(
                 kind: kind, key: key, specification: try readSpecification(specification))
-            print(result)
+            if kind == "evaluate.walk-forward" {
+                let page: WalkForwardPage = try decode(result)
+                print(page.report().text())
+                if let html { try page.report().html().write(toFile: html, atomically: true, encoding: .utf8) }
+            } else {
+                print(result)
+            }
             if let tensorboard {
                 let path = try await follower.writeCurves(key, folder: tensorboard)
                 Terminal().note("curves: \(path)")
