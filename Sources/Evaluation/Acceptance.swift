@@ -45,7 +45,8 @@ public struct Acceptance: Sendable {
     ///   - trials: how many policies were tried, and the variance of their Sharpe ratios of one bar, where known.
     ///   - random: for bootstrap and permutations; the same generator, the same verdict.
     ///
-    /// Throws `Implausible` instead of a verdict on what cannot be true.
+    /// Throws `Implausible` instead of a verdict on what cannot be true. Traps on a block of fewer than ten bars, and
+    /// on heads whose answers are not one a decision.
     public init(
         _ result: BacktestResult, heads evidence: [HeadEvidence], isAllThereIs: Bool,
         trials: (count: Int, sharpeVariance: Double?), criteria: AcceptanceCriteria = .init(),

@@ -151,4 +151,12 @@ import VommaProto
         }
         await market.pool.close()
     }
+
+    @Test("A block too short to be judged is refused, not judged") func shortBlock() async throws {
+        let market = try await TestMarket()
+        try await register(market)
+        let job = try await run(market, "accept", "accept", accept(from: 300, to: 310))
+        #expect(job.state == .failed && job.error.contains("at least 16 can be judged"), "\(job.error)")
+        await market.pool.close()
+    }
 }

@@ -65,6 +65,9 @@ struct AcceptJob {
     private let context: JobContext
     private let specification: AcceptSpecification
 
+    /// Fewer bars leave nothing to resample.
+    private static let leastBars = 16
+
     init(_ context: JobContext) throws {
         self.context = context
         specification = try SpecificationReader.read(AcceptSpecification.self, from: context.job.spec)
@@ -105,6 +108,10 @@ struct AcceptJob {
             session: try account.session(account: "acceptance", instruments: [rules]), window: window,
             modelVersion: "\(model.record.name).\(model.record.version)")
 
+        guard rows.count >= Self.leastBars else {
+            throw JobError.badData(
+                "the final block has \(rows.count) bars with features: at least \(Self.leastBars) can be judged")
+        }
         try context.proceed(0.2, "running the policy")
         let trial = try PolicyTrial(model.policy, backtest, on: series, span: span)
         let baselines = try Baseline.reports(

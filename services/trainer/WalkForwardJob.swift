@@ -50,45 +50,9 @@ struct WalkForwardSpecification: Decodable, Equatable {
 
 /// Trains and tests window by window. No model is registered: what is judged is the way of making one.
 struct WalkForwardJob {
-    /// What one window gave.
-    struct Window: Codable {
-        var trainFrom: String
-        var trainTo: String
-        var testFrom: String
-        var testTo: String
-        var chosenSeed: UInt64
-        var bestIteration: Int
-        var validationReturn: Double
-        var report: BacktestReport
-        var baselines: [String: BacktestReport]
-    }
-
-    private struct Pooled: Encodable {
-        /// Of all tests one after the other, each begun with the capital.
-        var totalReturn: Double
-        var sharpe: Double?
-        var maxDrawdown: Double
-        var roundTrips: Int
-        var fees: Double
-        var days: Double
-        var profitableWindows: Int
-        var probabilityOfProfit: Double
-        /// Of as many trials as have ever been made under the model's name.
-        var deflatedSharpe: Double?
-        var trials: Int
-        var baselines: [String: Double]
-    }
-
-    private struct Result: Encodable {
-        var stream: String
-        var symbol: String
-        var windows: [Window]
-        var pooled: Pooled
-    }
-
     /// What has been done, for whoever goes on.
     private struct Progress {
-        private(set) var windows: [Window] = []
+        private(set) var windows: [WalkForwardReport.Window] = []
         /// Of one bar each, of all windows.
         private(set) var returns: [Double] = []
         /// Of the window that was being worked on.
@@ -100,7 +64,7 @@ struct WalkForwardJob {
 
         init() {}
 
-        mutating func append(_ window: Window, _ returns: [Double]) throws {
+        mutating func append(_ window: WalkForwardReport.Window, _ returns: [Double]) throws {
             windows.append(window)
             self.returns += returns
             search = nil
@@ -121,7 +85,7 @@ struct WalkForwardJob {
             guard let file = try? Safetensors(bytes: checkpoint), file.metadata["kind"] == Self.kind,
                 case .float64(let returns)? = try? file.tensor("returns").elements,
                 case .uint8(let bytes)? = try? file.tensor("windows").elements,
-                let windows = try? JSONDecoder().decode([Window].self, from: Data(bytes)),
+                let windows = try? JSONDecoder().decode([WalkForwardReport.Window].self, from: Data(bytes)),
                 case .uint8(let state)? = try? file.tensor("search").elements,
                 let search = try? PolicySearch(resuming: state, settings, try data(windows.count))
             else { return nil }
@@ -194,7 +158,7 @@ struct WalkForwardJob {
     /// The candidate that validated best, on the bars behind. Its window reaches back before them, as it does live.
     private func test(
         _ search: PolicySearch, _ data: TrainingData, _ fold: WalkForward.Fold, _ history: FeatureHistory
-    ) throws -> (Window, BacktestResult) {
+    ) throws -> (WalkForwardReport.Window, BacktestResult) {
         var best = 0
         for index in search.finished.indices
         where search.finished[index].validation.isBetter(than: search.finished[best].validation) { best = index }
@@ -206,7 +170,7 @@ struct WalkForwardJob {
             beside: result, data.backtest, on: data.series, span: span, seed: settings.seed)
         func time(_ row: Int) -> String { "\(data.series.bars[row].closeTime)" }
         return (
-            Window(
+            WalkForwardReport.Window(
                 trainFrom: time(fold.training.lowerBound), trainTo: time(fold.training.upperBound - 1),
                 testFrom: time(fold.test.lowerBound), testTo: time(fold.test.upperBound - 1),
                 chosenSeed: chosen.seed, bestIteration: chosen.validation.iteration,
@@ -217,37 +181,16 @@ struct WalkForwardJob {
 
     private func complete(_ progress: Progress, _ history: FeatureHistory) async throws {
         try context.proceed(1, "judging")
-        let (windows, returns) = (progress.windows, progress.returns)
-        var curve = [1.0]
-        for change in returns { curve.append(curve[curve.count - 1] * (1 + change)) }
         let trials = try await context.pool.withConnection { [settings] connection in
             try AcceptanceRepository.trials(of: settings.name, symbol: settings.symbol, on: connection)
         }
         var random = RandomGenerator(seed: settings.seed)
-        let bootstrap = Significance.bootstrap(returns: returns, random: &random)
-        var baselines: [String: Double] = [:]
-        for window in windows {
-            for (name, report) in window.baselines {
-                baselines[name] = (1 + (baselines[name] ?? 0)) * (1 + report.statistics.totalReturn) - 1
-            }
-        }
-        let pooled = Pooled(
-            totalReturn: (curve.last ?? 1) - 1,
-            sharpe: PerformanceStatistics.sharpe(returns).map { $0 / history.interval.years.squareRoot() },
-            maxDrawdown: PerformanceStatistics.maxDrawdown(curve),
-            roundTrips: windows.reduce(0) { $0 + $1.report.statistics.roundTrips },
-            fees: windows.reduce(0) { $0 + $1.report.statistics.fees },
-            days: Double(returns.count) * history.interval.seconds / 86_400,
-            profitableWindows: windows.count { $0.report.statistics.totalReturn > 0 },
-            probabilityOfProfit: bootstrap.probabilityOfProfit,
-            deflatedSharpe: Significance.deflatedSharpe(
-                returns: returns, trials: max(1, trials.count), trialSharpeVariance: trials.sharpeVariance),
-            trials: trials.count, baselines: baselines)
-        let json = try JSON(
-            encoding: Result(
-                stream: settings.stream, symbol: settings.symbol, windows: windows, pooled: pooled))
+        let report = WalkForwardReport(
+            stream: settings.stream, symbol: settings.symbol, windows: progress.windows, returns: progress.returns,
+            interval: history.interval, trials: trials, random: &random)
+        let (json, pooled) = (try JSON(encoding: report), report.pooled)
         try await context.complete(
-            "\(BacktestReport.percent(pooled.totalReturn)) in \(windows.count) windows, "
+            "\(BacktestReport.percent(pooled.totalReturn)) in \(report.windows.count) windows, "
                 + "\(pooled.profitableWindows) of them with a profit"
         ) { _ in json }
     }

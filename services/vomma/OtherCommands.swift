@@ -132,9 +132,9 @@ struct TrainCommand: AsyncParsableCommand {
             let result = try await follower.run(
                 kind: kind, key: key, specification: try readSpecification(specification))
             if kind == "evaluate.walk-forward" {
-                let page: WalkForwardPage = try decode(result)
-                print(page.report().text())
-                if let html { try page.report().html().write(toFile: html, atomically: true, encoding: .utf8) }
+                let report = WalkForwardPage(result: try decode(result)).report()
+                print(report.text())
+                if let html { try report.html().write(toFile: html, atomically: true, encoding: .utf8) }
             } else {
                 print(result)
             }

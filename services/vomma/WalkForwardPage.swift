@@ -3,43 +3,17 @@ internal import MarketData
 internal import Reports
 
 /// A walk-forward's result for people: window by window, and all tests together.
-struct WalkForwardPage: Decodable {
-    struct Window: Decodable {
-        var trainFrom: String
-        var trainTo: String
-        var testFrom: String
-        var testTo: String
-        var chosenSeed: UInt64
-        var bestIteration: Int
-        var validationReturn: Double
-        var report: BacktestReport
-        var baselines: [String: BacktestReport]
-    }
-
-    struct Pooled: Decodable {
-        var totalReturn: Double
-        var sharpe: Double?
-        var maxDrawdown: Double
-        var roundTrips: Int
-        var fees: Double
-        var days: Double
-        var profitableWindows: Int
-        var probabilityOfProfit: Double
-        var deflatedSharpe: Double?
-        var trials: Int
-        var baselines: [String: Double]
-    }
-
-    var symbol: String
-    var windows: [Window]
-    var pooled: Pooled
+struct WalkForwardPage {
+    let result: WalkForwardReport
+    private var windows: [WalkForwardReport.Window] { result.windows }
+    private var pooled: WalkForwardReport.Pooled { result.pooled }
 
     func report() -> Report {
         let verdict =
             "\(pooled.totalReturn.shownPercent) in \(pooled.days.shown(0)) days out of sample, "
             + "\(pooled.profitableWindows) of \(windows.count) windows with a profit."
         return Report(
-            title: "Walk-forward of \(symbol)", verdict: verdict, sections: [table, together, curves])
+            title: "Walk-forward of \(result.symbol)", verdict: verdict, sections: [table, together, curves])
     }
 
     private static func day(_ time: String) -> String { String(time.prefix(10)) }
