@@ -22,6 +22,9 @@ public protocol Environment: Sendable {
     /// Numbers in an observation, and components of an action; both positive and constant.
     var observationSize: Int { get }
     var actionSize: Int { get }
+    /// What the reward was made of since the episode's start, by name, for the learner's metrics; mostly empty. The
+    /// names are always the same.
+    var episodeTerms: [(name: String, sum: Double)] { get }
 
     /// Starts an episode and writes its first observation: all `observationSize` numbers, finite.
     mutating func reset(_ random: inout RandomGenerator, observation: inout MutableSpan<Float>)
@@ -29,4 +32,8 @@ public protocol Environment: Sendable {
     /// Acts, each component in [−1, 1], and writes the observation that follows: at an episode's end its final one.
     /// After a result that is terminated or truncated only `reset` is called.
     mutating func step(_ action: Span<Float>, observation: inout MutableSpan<Float>) -> StepResult
+}
+
+extension Environment {
+    public var episodeTerms: [(name: String, sum: Double)] { [] }
 }

@@ -103,6 +103,8 @@ public struct PPOMetrics: Sendable, Equatable {
     public var episodes = 0
     public var meanEpisodeReturn: Float?
     public var meanEpisodeLength: Float?
+    /// What those returns were made of, by the environment's names, means an episode.
+    public var meanEpisodeTerms: [String: Float] = [:]
     /// Mean reward a step of this rollout, before `rewardScale`.
     public var meanReward: Float = 0
     /// Mean |action| taken, exploration included.

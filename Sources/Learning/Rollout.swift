@@ -32,6 +32,8 @@ struct Rollout: Sendable {
     private struct Sums {
         var (reward, action, entropy, episodeReturn) = (0.0, 0.0, 0.0, 0.0)
         var (episodes, episodeLength) = (0, 0)
+        /// Of the episodes that ended, by the environment's names.
+        var terms: [String: Double] = [:]
     }
 
     init(steps: Int, environments: Int, observationSize: Int, actionSize: Int) {
@@ -92,6 +94,7 @@ struct Rollout: Sendable {
             sums.episodes += 1
             sums.episodeReturn += slots[index].episodeReturn
             sums.episodeLength += slots[index].episodeLength
+            for term in slots[index].environment.episodeTerms { sums.terms[term.name, default: 0] += term.sum }
             if truncated[row] {
                 let start = (row + environments) * observationSize
                 finalObservations.append(contentsOf: observations[start..<start + observationSize])
@@ -139,6 +142,7 @@ struct Rollout: Sendable {
         if sums.episodes > 0 {
             metrics.meanEpisodeReturn = Float(sums.episodeReturn / Double(sums.episodes))
             metrics.meanEpisodeLength = Float(sums.episodeLength) / Float(sums.episodes)
+            metrics.meanEpisodeTerms = sums.terms.mapValues { Float($0 / Double(sums.episodes)) }
         }
     }
 

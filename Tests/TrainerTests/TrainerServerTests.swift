@@ -147,6 +147,14 @@ import VommaProto
         for await page in pages { found += page.metrics }
         #expect(found.filter { $0.name == "reward" }.map(\.step) == Array(1...60))
         #expect(found.map(\.name) == found.map(\.name).sorted() && Set(found.map(\.name)).count > 10)
+        // What an episode earned is the sum of the reward's terms.
+        let returns = found.filter { $0.name == "episode_return" }
+        let parts = Dictionary(grouping: found.filter { $0.name.hasPrefix("episode_reward_") }, by: \.step)
+        #expect(returns.count > 5)
+        for sum in returns {
+            let terms = parts[sum.step] ?? []
+            #expect(terms.count == 5 && abs(terms.reduce(0) { $0 + $1.value } - sum.value) < 1e-5)
+        }
         await market.pool.close()
     }
 }

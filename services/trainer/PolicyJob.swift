@@ -115,6 +115,7 @@ struct PolicyJob {
         ]
         if let variance = metrics.explainedVariance { rows.append(("explained_variance", Double(variance))) }
         if let sum = metrics.meanEpisodeReturn { rows.append(("episode_return", Double(sum))) }
+        for (name, mean) in metrics.meanEpisodeTerms { rows.append(("episode_reward_\(name)", Double(mean))) }
         if let validation = step.validation {
             rows.append(("validation_return", validation.netReturn))
             rows.append(("validation_turnover", validation.turnover))
