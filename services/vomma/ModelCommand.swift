@@ -86,7 +86,7 @@ struct AcceptModel: AsyncParsableCommand {
                 decoding: try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys]),
                 as: UTF8.self)
             let result = try await JobFollower(stack).run(
-                kind: "accept", key: "accept/\(text)", specification: text)
+                kind: "accept", key: jobKey("accept", text), specification: text)
             let judged: Judged = try decode(result)
             let report = AcceptancePage(
                 title: "Acceptance of \(model) on \(symbol), \(from) to \(to)", acceptance: judged.acceptance

@@ -168,6 +168,13 @@ func readSpecification(_ path: String) throws -> String {
     return String(decoding: data, as: UTF8.self)
 }
 
+/// The key of a job that is asked for by its specification: the same question is the same job, another is another.
+/// FNV-1a, 64 bits, in hexadecimal: a key has at most 200 bytes, a specification may have more.
+func jobKey(_ prefix: String, _ specification: String) -> String {
+    let hash = specification.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+    return "\(prefix)-" + String(hash, radix: 16)
+}
+
 /// Submits a job and shows its progress until it has ended.
 final class JobFollower {
     private let trainer: TrainerClient

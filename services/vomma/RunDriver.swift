@@ -206,11 +206,11 @@ struct RunDriver {
         _ title: String, key: String, kind: String, specification: [String: Any]
     ) async throws -> Result {
         terminal.begin(title)
-        let json = try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys])
-        // The key holds the specification's hash: another specification is another job.
+        let json = String(
+            decoding: try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys]), as: UTF8.self)
         var job = try await trainer.submitJob(
             SubmitJobRequest(
-                jobKey: "\(key)-\(Self.hash(json))", kind: kind, specJSON: String(decoding: json, as: UTF8.self)),
+                jobKey: jobKey(key, json), kind: kind, specJSON: json),
             options: patient)
         // The stream may break when a trainer is restarted; the job goes on, and so does the watching.
         while job.state == .queued || job.state == .running {
@@ -230,11 +230,6 @@ struct RunDriver {
         let result = try JSONDecoder().decode(Result.self, from: Data(job.resultJSON.utf8))
         terminal.finish("job \(job.jobID)\(job.attempt > 1 ? ", attempt \(job.attempt)" : "")")
         return result
-    }
-
-    /// FNV-1a, 64 bits, in hexadecimal.
-    private static func hash(_ data: Data) -> String {
-        String(data.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }, radix: 16)
     }
 
     // MARK: 3. Trading
