@@ -24,6 +24,8 @@ struct PPO<E: Environment, L: Learner>: Sendable {
     var rollout: Rollout
     private var order: [Int]
     private var gradients: [Float]
+    /// Before an optimiser's step.
+    private var logStdBefore: [Float]
 
     /// Checks and allocates. The present observations are left at 0.
     init(
@@ -40,6 +42,7 @@ struct PPO<E: Environment, L: Learner>: Sendable {
             actionSize: actionSize)
         order = Array(0..<learner.units)
         gradients = [Float](repeating: 0, count: learner.parameters.count)
+        logStdBefore = [Float](repeating: 0, count: learner.logStd.count)
     }
 
     /// Throws `configuration` for a bad field, no environment, or sizes that do not fit the policy's.
@@ -119,10 +122,10 @@ struct PPO<E: Environment, L: Learner>: Sendable {
                 let norm = clipGlobalNorm(&gradients, limit: configuration.maximumGradientNorm)
                 guard norm.isFinite else { throw .diverged(iteration: iteration) }
                 metrics.gradientNorm += norm
-                let before = learner.logStd.map { learner.parameters[$0] }
+                for (k, i) in learner.logStd.enumerated() { logStdBefore[k] = learner.parameters[i] }
                 optimiser.step(&learner.parameters, gradients: gradients, learningRate: metrics.learningRate)
                 let bounds = MLPPolicy.logStdBounds
-                for (i, old) in zip(learner.logStd, before) {
+                for (i, old) in zip(learner.logStd, logStdBefore) {
                     let value = learner.parameters[i]
                     let moved = value + (configuration.logStdRate - 1) * (value - old)
                     learner.parameters[i] = min(max(moved, bounds.lowerBound), bounds.upperBound)

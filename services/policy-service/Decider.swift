@@ -15,7 +15,7 @@ struct Decider {
 
     init(_ model: LoadedPolicy) {
         self.model = model
-        runner = RunningPolicy(model.policy)
+        runner = model.running
         observation = Array(repeating: 0, count: model.layout.count)
     }
 

@@ -13,6 +13,8 @@ struct LoadedPolicy: Sendable {
     /// In the order of the schema.
     let featureNames: [String]
     let policy: Policy
+    /// At work, with an empty memory: copies share what was packed for speed when it was loaded.
+    let running: RunningPolicy
 
     /// Throws `PolicyLoadError` for a model that does not fit its own schema, `PolicyError` for bytes that are none.
     init(_ model: ModelRepository.Model, checkpoint: [UInt8], pool: ConnectionPool) async throws {
@@ -41,6 +43,7 @@ struct LoadedPolicy: Sendable {
         self.layout = layout
         featureNames = names
         self.policy = policy
+        running = RunningPolicy(policy)
     }
 }
 

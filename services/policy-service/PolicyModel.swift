@@ -72,7 +72,7 @@ struct PolicyModelVersion: TensorModelVersion {
         let explains = request.outputs.contains("contributions")
         let mask = request.input("mask").bools.map { $0 ? UInt8(1) : 0 }
         let values = request.input("values")
-        var runner = RunningPolicy(model.policy)
+        var runner = model.running
         let memorySize = model.policy.memorySize
         let remembered = memorySize == 0 ? nil : request.optionalInput("memory")?.values(Float.self)
         var memories: [Float] = []

@@ -125,7 +125,7 @@ struct AcceptJob {
         }
         var random = RandomGenerator(seed: specification.seed)
         let acceptance = try Acceptance(
-            trial.result, heads: trial.evidence(model.policy),
+            trial.result, heads: try trial.evidence(model.policy),
             isAllThereIs: isAllThereIs(history, after: usedTo), trials: trials, criteria: specification.criteria,
             random: &random)
         let report = AcceptanceReport(

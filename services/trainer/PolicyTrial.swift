@@ -42,15 +42,19 @@ struct PolicyTrial {
 
     /// What is known of the policy's heads. The policy's should foretell the next bar's return; the value's, the
     /// discounted returns of the account to come.
-    func evidence(_ policy: Policy) -> [HeadEvidence] {
+    /// Throws `JobError.badData` for a policy that does not say what its values are of.
+    func evidence(_ policy: Policy) throws(JobError) -> [HeadEvidence] {
         let norms = policy.gradientNorms(observations: sample, rows: sampleCount)
         func gradients(_ head: String) -> [(layer: String, norm: Double)] {
             norms.filter { $0.head == head }.map { ($0.layer, $0.norm) }
         }
         let curve = result.curve
         let next = actions.indices.map { curve[$0 + 1].price / curve[$0].price - 1 }
-        let discount = policy.metadata["gamma"].flatMap(Double.init) ?? 0.99
-        let scale = policy.metadata["reward_scale"].flatMap(Double.init) ?? 1
+        guard let discount = policy.metadata["gamma"].flatMap(Double.init),
+            let scale = policy.metadata["reward_scale"].flatMap(Double.init)
+        else {
+            throw .badData("the policy does not say its discount and its rewards' scale: it is older. Train it anew")
+        }
         var future = [Double](repeating: 0, count: actions.count)
         var sum = 0.0
         for index in actions.indices.reversed() {

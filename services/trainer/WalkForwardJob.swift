@@ -80,16 +80,16 @@ struct WalkForwardJob {
             return Safetensors(metadata: ["kind": Self.kind], tensors: tensors).bytes()
         }
 
-        /// `nil` for what is none, or of other data; `data` makes those of a window.
-        init?(_ checkpoint: [UInt8], _ settings: TrainingSettings, data: (Int) throws -> TrainingData) throws {
-            guard let file = try? Safetensors(bytes: checkpoint), file.metadata["kind"] == Self.kind,
-                case .float64(let returns)? = try? file.tensor("returns").elements,
-                case .uint8(let bytes)? = try? file.tensor("windows").elements,
-                let windows = try? JSONDecoder().decode([WalkForwardReport.Window].self, from: Data(bytes)),
-                case .uint8(let state)? = try? file.tensor("search").elements,
-                let search = try? PolicySearch(resuming: state, settings, try data(windows.count))
-            else { return nil }
-            (self.returns, self.windows, self.search, encoded) = (returns, windows, search, bytes)
+        /// `data` makes the data of a window. Throws for what is no such checkpoint, or of other data.
+        init(_ checkpoint: [UInt8], _ settings: TrainingSettings, data: (Int) throws -> TrainingData) throws {
+            let file = try Safetensors(bytes: checkpoint)
+            guard file.metadata["kind"] == Self.kind, case .float64(let returns) = try file.tensor("returns").elements,
+                case .uint8(let bytes) = try file.tensor("windows").elements,
+                case .uint8(let state) = try file.tensor("search").elements
+            else { throw PolicyTraining.Unusable(reason: "of another kind") }
+            windows = try JSONDecoder().decode([WalkForwardReport.Window].self, from: Data(bytes))
+            search = try PolicySearch(resuming: state, settings, try data(windows.count))
+            (self.returns, encoded) = (returns, bytes)
         }
     }
 
@@ -114,11 +114,12 @@ struct WalkForwardJob {
                 settings, history, session, training: folds[index].training, validation: folds[index].validation,
                 selection: 0..<0, spans: [:])
         }
-        let saved = try context.lease.checkpoint.flatMap { try Progress($0, settings, data: data) }
-        if saved == nil, context.lease.checkpoint != nil {
-            context.log.warning("the checkpoint is of no use, beginning anew")
+        var progress = Progress()
+        if let checkpoint = context.lease.checkpoint {
+            do { progress = try Progress(checkpoint, settings, data: data) } catch {
+                context.log.warning("the checkpoint is of no use, beginning anew", metadata: ["reason": "\(error)"])
+            }
         }
-        var progress = saved ?? Progress()
         for index in progress.windows.count..<folds.count {
             let data = try data(index)
             var search = try progress.search ?? PolicySearch(settings, data)

@@ -142,16 +142,6 @@ public enum ModelRepository {
         try connection.notify(channel, name)
     }
 
-    /// Marks a candidate as accepted, or takes a version out of use; becoming live goes through `promote`.
-    public static func setStage(
-        _ stage: Stage, of name: String, version: Int64, on connection: isolated Connection
-    ) throws(StorageError) {
-        guard stage != .live else { throw .misuse("a model becomes live by promote") }
-        let changed = try connection.execute(
-            "UPDATE models SET stage = $3 WHERE name = $1 AND version = $2", [name, version, stage.rawValue])
-        guard changed == 1 else { throw .unexpectedRowCount(0) }
-    }
-
     /// The live version of a name.
     public static func live(_ name: String, on connection: isolated Connection) throws(StorageError) -> Model? {
         try connection.queryOptional(
