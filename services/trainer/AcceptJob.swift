@@ -93,21 +93,12 @@ struct AcceptJob {
         let earlierReads = try await countRead(model)
 
         try context.proceed(0.1, "reading features")
-        let window = model.policy.window
-        let history = try await FeatureHistory(
-            stream: specification.stream, exchange: specification.exchange, symbol: specification.symbol,
-            from: specification.from, to: specification.to, before: window - 1, modules: context.featureModules,
-            pool: context.pool)
-        try model.require(history.schema)
+        let data = try await PolicyHistory(
+            model, stream: specification.stream, exchange: specification.exchange, symbol: specification.symbol,
+            from: specification.from, to: specification.to, context)
+        let (history, series, rows, span) = (data.history, data.series, data.rows, data.span)
         let account = try account(history.stream)
-        let rules = try await InstrumentRules.stored(specification.symbol, of: history.stream, pool: context.pool)
-        let series = try history.series(model.normaliser)
-        let rows = history.rows(from: specification.from, to: specification.to)
-        let span = max(0, rows.lowerBound - (window - 1))..<rows.upperBound
-        let backtest = Backtest(
-            session: try account.session(account: "acceptance", instruments: [rules]), window: window,
-            modelVersion: "\(model.record.name).\(model.record.version)")
-
+        let backtest = try data.backtest(account, account: "acceptance")
         guard rows.count >= Self.leastBars else {
             throw JobError.badData(
                 "the final block has \(rows.count) bars with features: at least \(Self.leastBars) can be judged")

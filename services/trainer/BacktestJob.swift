@@ -70,25 +70,15 @@ struct BacktestJob {
         let specification = specification
         try context.proceed(0, "loading the model")
         let model = try await StoredPolicy.load(specification.model, specification.version, context.pool)
-        let window = model.policy.window
         try context.proceed(0.05, "reading features")
-        let history = try await FeatureHistory(
-            stream: specification.stream, exchange: specification.exchange, symbol: specification.symbol,
-            from: specification.from, to: specification.to, before: window - 1,
-            modules: context.featureModules, pool: context.pool)
-        try model.require(history.schema)
-        let rules = try await InstrumentRules.stored(specification.symbol, of: history.stream, pool: context.pool)
-        let account = try specification.account ?? AccountSettings(of: history.stream)
-        let series = try history.series(model.normaliser)
-
+        let data = try await PolicyHistory(
+            model, stream: specification.stream, exchange: specification.exchange, symbol: specification.symbol,
+            from: specification.from, to: specification.to, context)
+        let (series, span) = (data.series, data.span)
+        let account = try specification.account ?? AccountSettings(of: data.history.stream)
+        // The paper account has the stream's name.
+        let backtest = try data.backtest(account, account: specification.stream)
         try context.proceed(0.3, "running the policy")
-        let rows = history.rows(from: specification.from, to: specification.to)
-        // Where the window is not full yet, policy-service abstains, and so there is no decision here.
-        let span = max(0, rows.lowerBound - (window - 1))..<rows.upperBound
-        let backtest = Backtest(
-            // The paper account has the stream's name, and an order's id is made of it.
-            session: try account.session(account: specification.stream, instruments: [rules]), window: window,
-            modelVersion: "\(model.record.name).\(model.record.version)")
         let result = try backtest.run(model.policy, on: series, span: span)
         try PlausibilityGuard.check(result)
         let baselines = try Baseline.reports(
