@@ -21,7 +21,7 @@ networks=${NETWORKS:-$(mktemp -d)}
 echo "machine: $(nproc) cores, $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs); $(uname -sr)"
 status=0
 taskset -c 0 $venv/bin/python benchmarks/heston/compare.py $program "${ROUNDS:-5}" || status=1
-taskset -c 0 $venv/bin/python benchmarks/heston/real.py $program "${SNAPSHOTS:-2}" || status=1
+$venv/bin/python benchmarks/heston/real.py $program "${SNAPSHOTS:-2}" || status=1
 if $venv/bin/python -c "import onnxruntime, torch" 2> /dev/null; then
     $venv/bin/python -W ignore benchmarks/heston/network.py $program "$networks" "${ROUNDS:-5}" || status=1
 else

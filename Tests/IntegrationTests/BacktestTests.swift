@@ -23,22 +23,48 @@ extension Integration {
             var targets: [[Double]]
         }
 
+        private static func vomma(
+            _ fleet: Fleet, _ arguments: [String]
+        ) async throws -> (status: Int32, output: String) {
+            let address = fleet.stack.address(.trainer)
+            return try await ChildProcess.run(
+                Fleet.binaries + "/vomma", arguments,
+                environment: [ServiceName.trainer.addressVariable: "\(address.host):\(address.port)"])
+        }
+
+        @Test("A question whose job has failed is asked again as a job of its own")
+        func again() async throws {
+            let fleet = try await Fleet.shared()
+            let market = try await Market.shared()
+            func ask() async throws -> (status: Int32, output: String) {
+                try await Self.vomma(fleet, [
+                    "backtest", "--model", "policy:\(market.policyVersion)", "--stream", "nowhere", "--symbol",
+                    Market.symbol, "--from", "\(Market.time(hours: 13))", "--to", "\(Market.time(hours: 24))",
+                ])
+            }
+            for _ in 0..<2 {
+                let ran = try await ask()
+                #expect(ran.status != 0 && ran.output.contains("the backtest job failed"), "\(ran.output)")
+            }
+            let jobs = try await fleet.pool.withConnection { connection in
+                try connection.query(
+                    "SELECT job_key, state FROM jobs WHERE spec->>'stream' = 'nowhere' ORDER BY job_id"
+                ) { (row) throws(StorageError) in [try row.get(0, as: String.self), try row.get(1, as: String.self)] }
+            }
+            try #require(jobs.count == 2)
+            #expect(jobs[1][0] == jobs[0][0] + ".2" && jobs.allSatisfy { $0[1] == "failed" })
+        }
+
         @Test("The same span through vomma backtest and through the running stack: decisions, orders and fills are one")
         func paper() async throws {
             let fleet = try await Fleet.shared()
             let market = try await Market.shared()
             _ = try await RecoveryTests.reference.value
-            let address = fleet.stack.address(.trainer)
-            func vomma(_ arguments: [String]) async throws -> (status: Int32, output: String) {
-                try await ChildProcess.run(
-                    Fleet.binaries + "/vomma", arguments,
-                    environment: [ServiceName.trainer.addressVariable: "\(address.host):\(address.port)"])
-            }
             let file = FileManager.default.temporaryDirectory.appending(path: "vomma-backtest-\(UUID().uuidString)")
             defer {
                 for suffix in [".json", ".html"] { try? FileManager.default.removeItem(atPath: file.path + suffix) }
             }
-            let ran = try await vomma([
+            let ran = try await Self.vomma(fleet, [
                 "backtest", "--model", "policy:\(market.policyVersion)", "--stream", "undisturbed", "--symbol",
                 Market.symbol, "--from", "\(Market.time(hours: 13))", "--to", "\(Market.time(hours: 24) + .minutes(1))",
                 "--capital", "3000", "--json", file.path + ".json", "--html", file.path + ".html",

@@ -111,7 +111,7 @@ struct BacktestCommand: AsyncParsableCommand {
         ]
         let text = String(
             decoding: try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys]), as: UTF8.self)
-        let json = try await JobFollower(stack).run(kind: "backtest", key: jobKey("backtest", text), specification: text)
+        let json = try await JobFollower(trainer).ask(kind: "backtest", prefix: "backtest", specification: text).resultJSON
         let result: Stored = try decode(json)
         return Outcome(
             title: "\(result.model.name) version \(result.model.version) on \(symbol ?? ""), stream \(stream ?? "")",

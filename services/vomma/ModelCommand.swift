@@ -85,8 +85,8 @@ struct AcceptModel: AsyncParsableCommand {
             let text = String(
                 decoding: try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys]),
                 as: UTF8.self)
-            let result = try await JobFollower(stack).run(
-                kind: "accept", key: jobKey("accept", text), specification: text)
+            let follower = JobFollower(TrainerClient(try stack.channel(.trainer)))
+            let result = try await follower.ask(kind: "accept", prefix: "accept", specification: text).resultJSON
             let judged: Judged = try decode(result)
             let report = AcceptancePage(
                 title: "Acceptance of \(model) on \(symbol), \(from) to \(to)", acceptance: judged.acceptance

@@ -128,9 +128,10 @@ struct TrainCommand: AsyncParsableCommand {
 
     func run() async throws {
         try await explaining {
-            let follower = try JobFollower(stack)
-            let result = try await follower.run(
+            let follower = JobFollower(TrainerClient(try stack.channel(.trainer)))
+            let job = try await follower.run(
                 kind: kind, key: key, specification: try readSpecification(specification))
+            let result = job.resultJSON
             if kind == "evaluate.walk-forward" {
                 let report = WalkForwardPage(result: try decode(result)).report()
                 print(report.text())
@@ -139,7 +140,7 @@ struct TrainCommand: AsyncParsableCommand {
                 print(result)
             }
             if let tensorboard {
-                let path = try await follower.writeCurves(key, folder: tensorboard)
+                let path = try await follower.writeCurves(of: job, folder: tensorboard)
                 Terminal().note("curves: \(path)")
             }
             guard promote else { return }
@@ -166,55 +167,6 @@ func readSpecification(_ path: String) throws -> String {
         throw ValidationError("\(path) cannot be read")
     }
     return String(decoding: data, as: UTF8.self)
-}
-
-/// The key of a job that is asked for by its specification: the same question is the same job, another is another.
-/// FNV-1a, 64 bits, in hexadecimal: a key has at most 200 bytes, a specification may have more.
-func jobKey(_ prefix: String, _ specification: String) -> String {
-    let hash = specification.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-    return "\(prefix)-" + String(hash, radix: 16)
-}
-
-/// Submits a job and shows its progress until it has ended.
-final class JobFollower {
-    private let trainer: TrainerClient
-    private var jobID: Int64 = 0
-
-    init(_ stack: StackOptions) throws { trainer = try TrainerClient(stack.channel(.trainer)) }
-
-    /// Writes the metrics of the job that has run, as TensorBoard reads them; returns the file's path.
-    func writeCurves(_ key: String, folder: String) async throws -> String {
-        var file = EventFile(wallTime: Timestamp.now)
-        for try await page in trainer.listMetrics(GetJobRequest(jobID: jobID)) {
-            for metric in page.metrics { file.append(metric.name, step: metric.step, value: metric.value) }
-        }
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        let name = String(key.map { $0.isLetter || $0.isNumber || "-_.".contains($0) ? $0 : "-" })
-        let path = "\(folder)/events.out.tfevents.\(Timestamp.now.microseconds / 1_000_000).\(name)"
-        try Data(file.bytes).write(to: URL(fileURLWithPath: path))
-        return path
-    }
-
-    /// The job's result as JSON. Throws when it failed or was cancelled.
-    func run(kind: String, key: String, specification: String) async throws -> String {
-        let terminal = Terminal()
-        terminal.begin("\(kind) job")
-        var job = try await trainer.submitJob(SubmitJobRequest(jobKey: key, kind: kind, specJSON: specification))
-        while job.state == .queued || job.state == .running {
-            for try await update in trainer.watchJob(
-                GetJobRequest(jobID: job.jobID), options: CallOptions(waitForReady: true))
-            {
-                job = update
-                terminal.update(job.progress, job.message)
-            }
-        }
-        guard job.state == .succeeded else {
-            throw RunError.job(kind: kind, state: "\(job.state)", error: job.error)
-        }
-        jobID = job.jobID
-        terminal.finish("job \(job.jobID)")
-        return job.resultJSON
-    }
 }
 
 /// `vomma report`: makes a run's report again.

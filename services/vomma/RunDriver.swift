@@ -205,31 +205,11 @@ struct RunDriver {
     private func runJob<Result: Decodable>(
         _ title: String, key: String, kind: String, specification: [String: Any]
     ) async throws -> Result {
-        terminal.begin(title)
         let json = String(
             decoding: try JSONSerialization.data(withJSONObject: specification, options: [.sortedKeys]), as: UTF8.self)
-        var job = try await trainer.submitJob(
-            SubmitJobRequest(
-                jobKey: jobKey(key, json), kind: kind, specJSON: json),
-            options: patient)
-        // The stream may break when a trainer is restarted; the job goes on, and so does the watching.
-        while job.state == .queued || job.state == .running {
-            do {
-                for try await update in trainer.watchJob(GetJobRequest(jobID: job.jobID), options: patient) {
-                    job = update
-                    terminal.update(job.progress, job.message)
-                }
-            } catch {
-                guard error.code == .unavailable else { throw error }
-                try await Task.sleep(for: .milliseconds(200))
-            }
-        }
-        guard job.state == .succeeded else {
-            throw RunError.job(kind: kind, state: "\(job.state)", error: job.error)
-        }
-        let result = try JSONDecoder().decode(Result.self, from: Data(job.resultJSON.utf8))
-        terminal.finish("job \(job.jobID)\(job.attempt > 1 ? ", attempt \(job.attempt)" : "")")
-        return result
+        let job = try await JobFollower(trainer, terminal: terminal, submission: patient)
+            .ask(kind: kind, prefix: key, specification: json, title: title)
+        return try JSONDecoder().decode(Result.self, from: Data(job.resultJSON.utf8))
     }
 
     // MARK: 3. Trading
