@@ -89,8 +89,8 @@ public final class ConnectionPool: Sendable {
         try await lease(since: .now, until: deadline, body)
     }
 
-    /// `withConnection` for a caller who waits since `begin`; `forReads` for shared ones. Calls `delayed` before it waits for a connection or opens
-    /// one, which can take as long as the limits allow.
+    /// `withConnection` for a caller who waits since `begin`; `forReads` for shared ones. Calls `delayed` before it
+    /// waits for a connection or opens one, which can take as long as the limits allow.
     func lease<R: Sendable>(
         since begin: ContinuousClock.Instant, until deadline: ContinuousClock.Instant? = nil,
         forReads: Bool = false, delayed: (@Sendable () -> Void)? = nil,

@@ -1,8 +1,7 @@
 /// Who has which connection and who waits, as a pure machine: `ConnectionPool` does what it answers.
 ///
-/// Connections are numbers 0 ..< maximum, made as they are needed and lent newest-used first; what is set up for shared reads is
-/// lent for those first. Waiters are served in the
-/// order they came.
+/// Connections are numbers 0 ..< maximum, made as they are needed and lent newest-used first; what is set up for shared
+/// reads is lent for those first. Waiters are served in the order they came.
 struct PoolState {
     enum Answer: Equatable {
         /// Use this connection now; it may not have been made yet.
