@@ -275,14 +275,25 @@ public actor Connection {
         guard let link, ContinuousClock.now < replaceAt else { return false }
         // What its socket tells: the server may have gone away meanwhile.
         guard link.checkIdle() else { return false }
-        guard !forReads, plans != .usual else { return true }
-        do {
-            try script("RESET plan_cache_mode")
-            plans = .usual
-            return true
-        } catch {
-            return false
+        return forReads || plans == .usual || resetPlans(link)
+    }
+
+    /// Has statements planned as usual again; false when the connection is of no use any more.
+    private func resetPlans(_ link: ServerLink) -> Bool {
+        // Of a borrower who is late or cancelled no statement runs.
+        if interrupt.isRequested || leaseDeadline.map({ $0 <= .now }) ?? false { return true }
+        // Not for the borrower to cancel. What was meant for the one before can still hit it, but not twice.
+        for _ in 0..<2 {
+            do {
+                try link.sendScript("RESET plan_cache_mode")
+                try finish("RESET plan_cache_mode", until: deadline, interruptible: false)
+                plans = .usual
+                return true
+            } catch {
+                if link.isBroken { return false }
+            }
         }
+        return false
     }
 
     /// Opens the connection.
