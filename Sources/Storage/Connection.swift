@@ -24,6 +24,8 @@ public actor Connection {
     /// Monthly partitions that are there, so that writers need not ask. Forgotten at each rollback.
     var knownPartitions: Set<String> = []
     private var statementTimeout: Duration
+    /// How the server plans this session's statements.
+    var plans = Plans.usual
     /// While true, the link belongs to a COPY.
     var isCopying = false
     /// Between `open` and `reset`: somebody has it.
@@ -267,12 +269,31 @@ public actor Connection {
     // MARK: Leases, by the pool
 
     /// Begins a lease of what there is: false when the connection has to be opened (again) first.
-    func lend(until deadline: ContinuousClock.Instant?) -> Bool {
+    func lend(until deadline: ContinuousClock.Instant?, forReads: Bool) -> Bool {
         isLent = true
         leaseDeadline = deadline
         guard let link, ContinuousClock.now < replaceAt else { return false }
         // What its socket tells: the server may have gone away meanwhile.
-        return link.checkIdle()
+        guard link.checkIdle() else { return false }
+        return forReads || plans == .usual || resetPlans(link)
+    }
+
+    /// Has statements planned as usual again; false when the connection is of no use any more.
+    private func resetPlans(_ link: ServerLink) -> Bool {
+        // Of a borrower who is late or cancelled no statement runs.
+        if interrupt.isRequested || leaseDeadline.map({ $0 <= .now }) ?? false { return true }
+        // Not for the borrower to cancel. What was meant for the one before can still hit it, but not twice.
+        for _ in 0..<2 {
+            do {
+                try link.sendScript("RESET plan_cache_mode")
+                try finish("RESET plan_cache_mode", until: deadline, interruptible: false)
+                plans = .usual
+                return true
+            } catch {
+                if link.isBroken { return false }
+            }
+        }
+        return false
     }
 
     /// Opens the connection.
@@ -281,6 +302,7 @@ public actor Connection {
         statements = StatementCache()
         copyTypes = [:]
         knownPartitions = []
+        plans = .usual
         link = try ServerLink(configuration, interrupt: interrupt)
         replaceAt = .now + configuration.maximumLifetime * Double.random(in: 0.9...1)
     }
@@ -321,6 +343,16 @@ public enum IsolationLevel: Sendable {
         case .serializable: "BEGIN ISOLATION LEVEL SERIALIZABLE"
         }
     }
+}
+
+/// How the server plans the statements of a session.
+enum Plans {
+    /// As it sees fit, as everybody on a lease has it.
+    case usual
+    /// Once a statement and connection, whatever the parameters: set for the session by shared reads.
+    case once
+    /// One or the other: a pipeline that was to set it did not end well.
+    case unknown
 }
 
 /// When a commit is on disk.

@@ -89,16 +89,18 @@ public final class ConnectionPool: Sendable {
         try await lease(since: .now, until: deadline, body)
     }
 
-    /// `withConnection` for a caller who waits since `begin`.
+    /// `withConnection` for a caller who waits since `begin`; `forReads` for shared ones. Calls `delayed` before it
+    /// waits for a connection or opens one, which can take as long as the limits allow.
     func lease<R: Sendable>(
         since begin: ContinuousClock.Instant, until deadline: ContinuousClock.Instant? = nil,
+        forReads: Bool = false, delayed: (@Sendable () -> Void)? = nil,
         _ body: @Sendable (isolated Connection) async throws -> R
     ) async throws -> R {
         let limit = min(begin + configuration.acquireTimeout, deadline ?? begin + configuration.acquireTimeout)
         let number: Int
         let connection: Connection
         do {
-            (number, connection) = try await acquire(until: limit)
+            (number, connection) = try await acquire(until: limit, forReads: forReads, delayed)
         } catch {
             count(error)
             throw error
@@ -114,7 +116,8 @@ public final class ConnectionPool: Sendable {
         do {
             outcome = .success(
                 try await withTaskCancellationHandler {
-                    try await lend(number, connection, opening: limit, until: deadline, body)
+                    try await lend(
+                        number, connection, opening: limit, until: deadline, forReads: forReads, delayed, body)
                 } onCancel: {
                     connection.interrupt.request(lease: lease)
                 })
@@ -129,14 +132,18 @@ public final class ConnectionPool: Sendable {
 
     private func lend<R: Sendable>(
         _ number: Int, _ connection: isolated Connection, opening limit: ContinuousClock.Instant,
-        until deadline: ContinuousClock.Instant?, _ body: @Sendable (isolated Connection) async throws -> R
+        until deadline: ContinuousClock.Instant?, forReads: Bool, _ delayed: (@Sendable () -> Void)?,
+        _ body: @Sendable (isolated Connection) async throws -> R
     ) async throws -> R {
         defer {
             // The link is clean again before anybody else can have it; who waits is served before our caller goes on.
             connection.reset()
-            release(number)
+            release(number, isForReads: connection.plans == .once)
         }
-        if !connection.lend(until: deadline) { try await open(connection, until: limit) }
+        if !connection.lend(until: deadline, forReads: forReads) {
+            delayed?()
+            try await open(connection, until: limit)
+        }
         return try await body(connection)
     }
 
@@ -300,13 +307,17 @@ public final class ConnectionPool: Sendable {
 
     // MARK: Leases
 
-    private func acquire(until deadline: ContinuousClock.Instant) async throws -> (Int, Connection) {
+    private func acquire(
+        until deadline: ContinuousClock.Instant, forReads: Bool, _ delayed: (@Sendable () -> Void)?
+    ) async throws -> (Int, Connection) {
         if Task.isCancelled { throw StorageError.cancelled }
         let number: Int
-        switch shared.withLockedValue({ $0.state.acquire() }) {
+        switch shared.withLockedValue({ $0.state.acquire(forReads: forReads) }) {
         case .lease(let free): number = free
         case .refuse(let error): throw error
-        case .wait(let waiter): number = try await wait(waiter, until: deadline)
+        case .wait(let waiter):
+            delayed?()
+            number = try await wait(waiter, until: deadline)
         }
         do {
             return (number, try connection(number))
@@ -373,9 +384,9 @@ public final class ConnectionPool: Sendable {
         }?.resume(throwing: error)
     }
 
-    private func release(_ number: Int) {
+    private func release(_ number: Int, isForReads: Bool = false) {
         let (continuation, closing) = shared.withLockedValue { shared in
-            guard let waiter = shared.state.release(number) else {
+            guard let waiter = shared.state.release(number, isForReads: isForReads) else {
                 return (CheckedContinuation<Int, any Error>?.none, shared.takeClosing())
             }
             return (shared.take(waiter, orKeep: .success(number)), [])

@@ -1,7 +1,7 @@
 /// Who has which connection and who waits, as a pure machine: `ConnectionPool` does what it answers.
 ///
-/// Connections are numbers 0 ..< maximum, made as they are needed and lent newest-used first. Waiters are served in the
-/// order they came.
+/// Connections are numbers 0 ..< maximum, made as they are needed and lent newest-used first; what is set up for shared
+/// reads is lent for those first. Waiters are served in the order they came.
 struct PoolState {
     enum Answer: Equatable {
         /// Use this connection now; it may not have been made yet.
@@ -16,6 +16,8 @@ struct PoolState {
     private var idle: [Int] = []
     private var made = 0
     private var leased: Set<Int> = []
+    /// Connections that are set up for shared reads, and cost a round trip for anything else.
+    private var readers: Set<Int> = []
     /// In order of arrival; `abandoned` ones are skipped.
     private var waiters: [UInt64] = []
     private var nextWaiter: UInt64 = 0
@@ -31,9 +33,11 @@ struct PoolState {
     func isWaiting(_ waiter: UInt64) -> Bool { waiters.last == waiter || waiters.contains(waiter) }
     var waiterCount: Int { waiters.count }
 
-    mutating func acquire() -> Answer {
+    /// For shared reads a connection that is set up for them is preferred, for anything else another.
+    mutating func acquire(forReads: Bool = false) -> Answer {
         guard !isClosed else { return .refuse(.closed) }
-        if let connection = idle.popLast() ?? make() {
+        let fitting = idle.lastIndex { readers.contains($0) == forReads }.map { idle.remove(at: $0) }
+        if let connection = fitting ?? idle.popLast() ?? make() {
             leased.insert(connection)
             return .lease(connection)
         }
@@ -50,8 +54,9 @@ struct PoolState {
     }
 
     /// The lease ended. The waiter, if one is named, has the connection from now on.
-    mutating func release(_ connection: Int) -> UInt64? {
+    mutating func release(_ connection: Int, isForReads: Bool = false) -> UInt64? {
         precondition(leased.contains(connection), "a connection is released once")
+        if isForReads { readers.insert(connection) } else { readers.remove(connection) }
         guard !waiters.isEmpty else {
             leased.remove(connection)
             idle.append(connection)

@@ -4,9 +4,10 @@ internal import NIOConcurrencyHelpers
 // for all of them, where waking up is most of what a short read costs.
 //
 // A caller who finds fewer than two leaders is one: it takes a lease as everybody does, and the reads that wait by then
-// with it. While its pipeline is out, the next reads gather; the first of them leads when it is back. Whatever goes
-// wrong with a pipeline, nobody is told of another's misfortune: everybody repeats the own read alone, by an ordinary
-// lease, which says what there is to say. Only a lost connection ends the reads that were on it, as it always does.
+// with it; two who are about to go share them. While both pipelines are out, the next reads gather; the first of them
+// leads when one is back. Whatever goes wrong with a pipeline, nobody is told of another's misfortune: everybody repeats
+// the own read alone, by an ordinary lease, which says what there is to say. Only a lost connection ends the reads that
+// were on it, as it always does.
 extension ConnectionPool {
     /// Runs one statement that reads, outside of a transaction, and reads each row of its result with `decode`.
     ///
@@ -62,9 +63,10 @@ extension ConnectionPool {
     private func lead(_ leader: SharedRead, since begin: ContinuousClock.Instant) async throws -> QueryResult? {
         // Without a connection; otherwise the next has been told already.
         defer { reads.leave(leader) }
-        return try await lease(since: begin) { [self] connection in
+        return try await lease(since: begin, forReads: true, delayed: { [self] in reads.delay(leader) }) {
+            [self] connection in
             defer { reads.leave(leader) }
-            let others = reads.take(reads.maximumTogether - 1)
+            let others = reads.take(with: leader)
             count(sharedReads: others.count)
             return try connection.answer([leader] + others)?.first
         }
@@ -74,8 +76,29 @@ extension ConnectionPool {
 extension Statement {
     /// Keeps transactions, settings and plain writes out. What a function does is its caller's affair.
     fileprivate var beginsLikeRead: Bool {
-        let letters = sql.utf8.drop { $0 == 32 || $0 == 10 }.prefix { $0 > 32 && $0 != 40 }.map { $0 | 0x20 }
-        return ["select", "with", "values", "table"].contains { letters.elementsEqual($0.utf8) }
+        var sql = sql
+        return sql.withUTF8 { text in
+            var begin = 0
+            while begin < text.count, unsafe text[begin] == 32 || text[begin] == 10 { begin += 1 }
+            var end = begin
+            while end < text.count, unsafe text[end] > 32 && text[end] != 40 { end += 1 }
+            return Self.readingWords.contains { word in
+                word.utf8CodeUnitCount == end - begin
+                    && (0..<(end - begin)).allSatisfy { unsafe text[begin + $0] | 0x20 == word.utf8Start[$0] }
+            }
+        }
+    }
+
+    private static let readingWords: [StaticString] = ["select", "with", "values", "table"]
+}
+
+extension Statement {
+    fileprivate var types: [UInt32] { parameters.map { type(of: $0).postgresType.oid } }
+
+    /// Whether it is the other statement, with parameters of the same types.
+    fileprivate func isPrepared(like other: Statement) -> Bool {
+        guard parameters.count == other.parameters.count, sql == other.sql else { return false }
+        return parameters.indices.allSatisfy { type(of: parameters[$0]) == type(of: other.parameters[$0]) }
     }
 }
 
@@ -115,23 +138,38 @@ extension Connection {
     private func pipelined(_ reads: [Statement]) throws(StorageError) -> [QueryResult]? {
         let link = try usableLink()
         let limit = ContinuousClock.now + SharedReads.patience
-        // First, for this transaction alone: plans that do not depend on the parameters. To plan a read by key anew
-        // costs the server more than to run it.
-        let all = [Statement(SharedReads.planOnce)] + reads
-        let types = all.map { $0.parameters.map { type(of: $0).postgresType.oid } }
+        // First, plans that do not depend on the parameters: to plan a read by key anew costs the server more than to
+        // run it. For this transaction alone, or, as that costs it as much as a read, for the session of a connection
+        // that has many of them.
+        let isBusy = reads.count >= SharedReads.crowd
+        let setting = isBusy ? SharedReads.planOnce : SharedReads.planOnceHere
+        let sets = plans != .once
+        let settingName = sets ? try prepared(setting, types: [], link, until: limit) : ""
         var names: [String] = []
-        for (statement, types) in zip(all, types) {
-            names.append(try prepared(statement.sql, types: types, link, until: limit))
+        names.reserveCapacity(reads.count)
+        for (index, read) in reads.enumerated() {
+            // Callers mostly ask the same of different keys.
+            if index > 0, read.isPrepared(like: reads[index - 1]) {
+                names.append(names[index - 1])
+            } else {
+                names.append(try prepared(read.sql, types: read.types, link, until: limit))
+            }
         }
         try link.enterPipeline()
-        for (statement, name) in zip(all, names) {
+        if sets {
+            if isBusy { plans = .unknown }
             scratch.removeAll()
-            for parameter in statement.parameters { scratch.addParameter(parameter) }
+            try link.sendExecute(name: settingName, scratch)
+        }
+        for (read, name) in zip(reads, names) {
+            scratch.removeAll()
+            for parameter in read.parameters { scratch.addParameter(parameter) }
             try link.sendExecute(name: name, scratch)
         }
         try link.sendSynchronisation()
         do throws(StorageError) {
             var results: [QueryResult] = []
+            results.reserveCapacity(reads.count + 1)
             var isSynchronised = false
             while !isSynchronised {
                 switch try link.nextAnswer(sql: "", until: limit, interruptible: true) {
@@ -142,7 +180,8 @@ extension Connection {
                     _ = self.error(fault, deadline: limit)
                     guard ["0A000", "26000"].contains(fault.sqlState) else { continue }
                     // A stale plan (see `run`): whichever it was, the next pipeline here prepares them again.
-                    for (statement, types) in zip(all, types) { statements.forget(sql: statement.sql, types: types) }
+                    statements.forget(sql: setting, types: [])
+                    for read in reads { statements.forget(sql: read.sql, types: read.types) }
                 case .copyIn, .copyOut:
                     link.markBroken()
                     return nil
@@ -150,7 +189,9 @@ extension Connection {
                 }
             }
             try link.exitPipeline()
-            return results.count == all.count ? Array(results.dropFirst()) : nil
+            guard results.count == reads.count + (sets ? 1 : 0) else { return nil }
+            if sets, isBusy { plans = .once }
+            return sets ? Array(results.dropFirst()) : results
         } catch {
             throw link.unknownIfLost(error)
         }
@@ -226,20 +267,25 @@ final class SharedReads: Sendable {
     /// for no longer. Hundreds of times what short reads take.
     static let patience = Duration.milliseconds(250)
     /// Until the end of the pipeline, which is a transaction.
-    static let planOnce = "SELECT set_config('plan_cache_mode', 'force_generic_plan', true)"
+    static let planOnceHere = "SELECT set_config('plan_cache_mode', 'force_generic_plan', true)"
+    /// Until the connection is lent for something else.
+    static let planOnce = "SELECT set_config('plan_cache_mode', 'force_generic_plan', false)"
+    /// From how many reads in a pipeline on a connection is kept for them.
+    static let crowd = 3
     /// Pipelines at once: one is filled while the server works on the other.
     static let maximumLeaders = 2
     /// Reads in a pipeline: the first waits for the last.
     private static let maximumTogether = 16
 
     private let queue: NIOLockedValueBox<ReadQueue<SharedRead>>
-    let maximumTogether: Int
 
     init(_ configuration: StorageConfiguration) {
         queue = NIOLockedValueBox(
-            ReadQueue(maximumLeaders: Self.maximumLeaders, maximumWaiters: configuration.maximumWaiters))
-        // All of a pipeline's statements are prepared before it begins.
-        maximumTogether = max(1, min(Self.maximumTogether, configuration.maximumPreparedStatements - 1))
+            ReadQueue(
+                maximumLeaders: Self.maximumLeaders,
+                // All of a pipeline's statements are prepared before it begins.
+                maximumTogether: max(1, min(Self.maximumTogether, configuration.maximumPreparedStatements - 1)),
+                maximumWaiters: configuration.maximumWaiters))
     }
 
     var waiterCount: Int { queue.withLockedValue { $0.waiterCount } }
@@ -262,7 +308,10 @@ final class SharedReads: Sendable {
     }
 
     /// The first of those who wait.
-    func take(_ count: Int) -> [SharedRead] { queue.withLockedValue { $0.take(count) } }
+    func take(with leader: SharedRead) -> [SharedRead] { queue.withLockedValue { $0.take(with: leader) } }
+
+    /// The leader has to wait for a connection: the others need not wait with it.
+    func delay(_ leader: SharedRead) { queue.withLockedValue { $0.delay(leader) } }
 
     /// The leader's pipeline is over. Idempotent.
     func leave(_ leader: SharedRead) {

@@ -21,6 +21,26 @@ import Testing
         #expect(state.acquire() == .refuse(.closed))
     }
 
+    @Test("shared reads keep to their connections, as long as there are others") func readers() {
+        var state = PoolState(maximumConnections: 3, maximumWaiters: 1)
+        for connection in 0..<3 { #expect(state.acquire(forReads: connection == 0) == .lease(connection)) }
+        #expect(state.release(2) == nil)
+        #expect(state.release(1) == nil)
+        #expect(state.release(0, isForReads: true) == nil)
+        #expect(state.acquire() == .lease(1))
+        #expect(state.acquire(forReads: true) == .lease(0))
+        #expect(state.release(0, isForReads: true) == nil)
+        #expect(state.acquire() == .lease(2))
+        // None that fits is better than to wait, and it is what its last lease has made of it.
+        #expect(state.acquire() == .lease(0))
+        #expect(state.release(0) == nil)
+        #expect(state.release(2) == nil)
+        #expect(state.acquire(forReads: true) == .lease(2))
+        #expect(state.release(2, isForReads: true) == nil)
+        #expect(state.acquire() == .lease(0))
+        #expect(state.checkInvariants())
+    }
+
     @Test("no order of events breaks it", arguments: 1...20 as ClosedRange<UInt64>) func random(seed: UInt64) {
         var random = RandomGenerator(seed: seed)
         var state = PoolState(maximumConnections: 3, maximumWaiters: 4)
@@ -29,7 +49,7 @@ import Testing
         for step in 0..<500 {
             switch random.index(below: step == 400 ? 4 : 3) {
             case 0:
-                switch state.acquire() {
+                switch state.acquire(forReads: random.index(below: 2) == 0) {
                 case .lease(let connection):
                     #expect(!leased.contains(connection))
                     leased.append(connection)
@@ -38,7 +58,7 @@ import Testing
                 }
             case 1 where !leased.isEmpty:
                 let connection = leased.remove(at: random.index(below: leased.count))
-                if let served = state.release(connection) {
+                if let served = state.release(connection, isForReads: random.index(below: 2) == 0) {
                     // First come, first served.
                     #expect(served == waiting.removeFirst().waiter)
                     leased.append(connection)

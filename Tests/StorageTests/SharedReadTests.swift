@@ -4,6 +4,8 @@ import Testing
 
 @testable import Storage
 
+private final class Read: Sendable {}
+
 /// Reads that share connections: what one caller meets is no business of another's.
 @Suite struct SharedReadTests {
     private func pool(
@@ -51,6 +53,33 @@ import Testing
         await pool.close()
     }
 
+    @Test("two who are about to go share those who wait") func halves() async throws {
+        let pool = try await pool(connections: 2)
+        try await pool.withConnection { _ in try await pool.withConnection { _ in } }
+        let results = try await withThrowingTaskGroup(of: (Int, Int).self) { group in
+            for index in 0..<200 { group.addTask { (index, try await echo(index, pool)) } }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(results.count == 200 && results.allSatisfy { $0.0 == $0.1 })
+        let counts = pool.snapshot.counts
+        #expect(counts.leases - 2 + counts.sharedReads == 200)
+        await pool.close()
+
+        var queue = ReadQueue<Read>(maximumLeaders: 2, maximumTogether: 16, maximumWaiters: 100)
+        let reads = (0..<9).map { _ in Read() }
+        #expect(reads.map { queue.join($0) } == [.leads, .leads] + [ReadQueue<Read>.Answer](repeating: .waits, count: 7))
+        #expect(queue.take(with: reads[0]).elementsEqual(reads[2..<6], by: ===))
+        #expect(queue.take(with: reads[1]).elementsEqual(reads[6..<9], by: ===))
+        // One who has to wait for a connection keeps nobody; whoever is told to lead in its place takes all.
+        let more = (0..<4).map { _ in Read() }
+        for read in more { #expect(queue.join(read) == .waits) }
+        #expect(queue.leave(reads[0]) === more[0])
+        queue.delay(more[0])
+        #expect(queue.leave(reads[1]) === more[1])
+        #expect(queue.take(with: more[1]).elementsEqual(more[2...], by: ===))
+        #expect(queue.take(with: more[0]).isEmpty)
+    }
+
     @Test("rows are counted as on a lease") func shapes() async throws {
         let pool = try await pool(connections: 2)
         let series = "SELECT g FROM generate_series(1, $1::int8) g"
@@ -74,6 +103,55 @@ import Testing
         await #expect(throws: StorageError.decoding(column: "g", reason: "type 20 can't be read as String")) {
             try await pool.queryOne(series, [1]) { (row) throws(StorageError) in try row.get(0, as: String.self) }
         }
+        await pool.close()
+    }
+
+    @Test("a session that plans once for many shared reads plans as usual for a lease", arguments: [false, true])
+    func plansOfSession(fails: Bool) async throws {
+        let pool = try await pool(connections: 1)
+        let mode = "SELECT current_setting('plan_cache_mode')"
+        @Sendable func shared() async throws -> Int {
+            try await pool.queryOne(mode) { (row) throws(StorageError) in
+                try row.get(0, as: String.self) == "force_generic_plan" ? 1 : 0
+            }
+        }
+        @Sendable func failing() async throws -> Int {
+            try await pool.queryOne("SELECT 1 / $1::int8", [0]) { (row) throws(StorageError) in try row.get(0) }
+        }
+        func leased() async throws -> String {
+            try await pool.withConnection { connection in
+                try connection.queryOne(mode) { (row) throws(StorageError) in try row.get(0) }
+            }
+        }
+        for _ in 0..<3 {
+            // All but the second in one pipeline, which sets the session; then one that fails, which changes nothing.
+            for result in try await together(pool, (0..<8).map { _ in { try await shared() } }) {
+                #expect(try result.get() == 1)
+            }
+            if fails {
+                let results = try await together(pool, (0..<8).map { $0 == 5 ? failing : shared })
+                for (index, result) in results.enumerated() where index != 5 {
+                    // Repeated on a lease, where plans are as usual; the second leads by itself.
+                    #expect(try result.get() == (index == 1 ? 1 : 0))
+                }
+                #expect(throws: StorageError.self) { try results[5].get() }
+            }
+            #expect(try await shared() == 1)
+            #expect(try await leased() == "auto")
+            #expect(try await shared() == 1)
+            #expect(try await leased() == "auto")
+        }
+        // A connection that is gone is opened again, for reads as for leases.
+        for result in try await together(pool, (0..<8).map { _ in { try await shared() } }) { _ = try result.get() }
+        let other = ConnectionPool(pool.configuration)
+        try await other.withConnection { connection in
+            _ = try connection.query(
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = current_database()"
+                    + " AND pid <> pg_backend_pid()"
+            ) { (row) throws(StorageError) in row.columnCount }
+        }
+        #expect(try await leased() == "auto")
+        await other.close()
         await pool.close()
     }
 
@@ -316,36 +394,47 @@ import Testing
     }
 
     @Test("no order of events breaks the queue", arguments: 1...20 as ClosedRange<UInt64>) func queue(seed: UInt64) {
-        final class Read: Sendable {}
         var random = RandomGenerator(seed: seed)
-        var queue = ReadQueue<Read>(maximumLeaders: 2, maximumWaiters: 9)
+        var queue = ReadQueue<Read>(maximumLeaders: 2, maximumTogether: 4, maximumWaiters: 9)
         var leaders: [Read] = []
+        var gathering: [Read] = []
         var waiters: [Read] = []
         for step in 0..<500 {
-            switch random.index(below: 6) {
+            switch random.index(below: 7) {
             case 0, 1, 2:
                 let read = Read()
                 switch queue.join(read) {
-                case .leads: leaders.append(read)
+                case .leads:
+                    leaders.append(read)
+                    gathering.append(read)
                 case .waits: waiters.append(read)
                 case .refuse(let error): #expect(error == .tooManyWaiters(limit: 9) && waiters.count == 9)
                 }
             case 3 where !leaders.isEmpty:
-                // First come, first served, and no more than fit.
-                let taken = queue.take(3)
-                #expect(taken.elementsEqual(waiters.prefix(3), by: ===), "seed \(seed), step \(step)")
+                // First come, first served, no more than fit, and half of them when another is about to go.
+                let leader = leaders[random.index(below: leaders.count)]
+                gathering.removeAll { $0 === leader }
+                let share = gathering.isEmpty ? waiters.count : (waiters.count + 1) / 2
+                let taken = queue.take(with: leader)
+                #expect(taken.elementsEqual(waiters.prefix(min(share, 3)), by: ===), "seed \(seed), step \(step)")
                 waiters.removeFirst(taken.count)
             case 4 where !leaders.isEmpty:
                 let leader = leaders.remove(at: random.index(below: leaders.count))
+                gathering.removeAll { $0 === leader }
                 let next = queue.leave(leader)
                 #expect(next === waiters.first, "seed \(seed), step \(step)")
                 if let next {
                     waiters.removeFirst()
                     leaders.append(next)
+                    gathering.append(next)
                 }
                 let again = queue.leave(leader)
                 #expect(again == nil)
             case 5 where !waiters.isEmpty: queue.abandon(waiters.remove(at: random.index(below: waiters.count)))
+            case 6 where !leaders.isEmpty:
+                let leader = leaders[random.index(below: leaders.count)]
+                gathering.removeAll { $0 === leader }
+                queue.delay(leader)
             default: break
             }
             #expect(queue.checkInvariants() && queue.waiterCount == waiters.count, "seed \(seed), step \(step)")
