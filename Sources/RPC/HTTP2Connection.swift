@@ -20,21 +20,25 @@ class HTTP2Connection: ChannelInboundHandler {
     let log: Logger
     private let keepAlive: KeepAliveConfiguration
     let metrics: ConnectionMetrics?
-    private(set) var context: ChannelHandlerContext?
+    @safe @exclusivity(unchecked) private(set) var context: ChannelHandlerContext?
     /// The peer's SETTINGS came.
     private(set) var isEstablished = false
-    private(set) var lastRead: NIODeadline
+    @safe @exclusivity(unchecked) private(set) var lastRead: NIODeadline
     private(set) var openedAt: NIODeadline
     /// Bytes come through TLS; set before the handler is added.
     var isSecure = false
     /// The first byte that came: 21 is a TLS alert, which HTTP/2 never begins with.
-    private(set) var firstByte: UInt8?
-    private var pingedAt: NIODeadline?
+    @safe @exclusivity(unchecked) private(set) var firstByte: UInt8?
+    @safe @exclusivity(unchecked) private var pingedAt: NIODeadline?
     private var flood: TokenBucket
-    private var ticker: RepeatedTask?
+    @safe @exclusivity(unchecked) private var ticker: RepeatedTask?
     @safe @exclusivity(unchecked) private var output = ByteBuffer()
-    private var isReading = false
-    private var isFlushing = false
+    /// Where output goes first; `nil` with TLS, and once the channel is closed.
+    @safe @exclusivity(unchecked) private var socket: SocketOutput?
+    /// What NIO was given and has not written: until then, all that follows has to go the same way.
+    @safe @exclusivity(unchecked) private var pendingWriteCount = 0
+    @safe @exclusivity(unchecked) private var isReading = false
+    @safe @exclusivity(unchecked) private var isFlushing = false
     private var isFlushScheduled = false
     private var isEnding = false
     /// For the metrics; `nil` while nothing here speaks for an end.
@@ -84,7 +88,8 @@ class HTTP2Connection: ChannelInboundHandler {
     func channelActive(context: ChannelHandlerContext) { start() }
 
     private func start() {
-        guard ticker == nil else { return }
+        guard ticker == nil, let context else { return }
+        if !isSecure { socket = SocketOutput(context.channel) }
         metrics?.opened()
         lastRead = .now()
         openedAt = lastRead
@@ -192,8 +197,7 @@ class HTTP2Connection: ChannelInboundHandler {
                 close("HTTP/2 output failed: \(error.reason)")
                 return
             }
-            // The buffer is unique again once the socket has taken it, so its storage is used over and over.
-            if output.readableBytes > 0 { context.writeAndFlush(wrapOutboundOut(output), promise: nil) }
+            if output.readableBytes > 0 { write(to: context) }
             unsafe dispatchEvents(input: UnsafeRawBufferPointer(start: nil, count: 0))
             again = self.context != nil && (hasMore || session.wantsWrite) && context.channel.isWritable
         }
@@ -207,6 +211,24 @@ class HTTP2Connection: ChannelInboundHandler {
                 bound.value.loop.scheduleTask(in: bound.value.linger) { bound.value.close("the connection was ended") }
             }
         }
+    }
+
+    /// Writes `output`: to the socket what fits, and the rest by NIO, which waits until there is room again.
+    private func write(to context: ChannelHandlerContext) {
+        guard let socket else {
+            // The buffer is unique again once it is written, so its storage is used over and over.
+            context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+            return
+        }
+        if pendingWriteCount == 0 {
+            let count = unsafe output.withUnsafeReadableBytes { unsafe socket.write($0) }
+            if count == output.readableBytes { return }
+            output.moveReaderIndex(forwardBy: count)
+        }
+        pendingWriteCount += 1
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        // One that fails is the last: NIO closes the channel.
+        context.writeAndFlush(wrapOutboundOut(output)).whenSuccess { bound.value.pendingWriteCount -= 1 }
     }
 
     private func dispatchEvents(input: UnsafeRawBufferPointer) {
@@ -235,6 +257,7 @@ class HTTP2Connection: ChannelInboundHandler {
     private func lose(_ reason: String) {
         guard context != nil else { return }
         context = nil
+        socket = nil
         if ticker != nil { metrics?.closed(end ?? .peer) }
         ticker?.cancel()
         ticker = nil

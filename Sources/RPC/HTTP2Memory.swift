@@ -1,19 +1,34 @@
 internal import CNGHTTP2
 private import Glibc
+private import NIOPosix
 
-/// The memory of one nghttp2 session: freed blocks are kept for the next of their size, for each call takes and gives
-/// back the same few. Not thread-safe, as the session is not.
+/// The memory of the nghttp2 sessions that one thread makes, which is an event loop's: freed blocks are kept for the
+/// next of their size, for each call takes and gives back the same few. One connection's call gets those of another's
+/// that has just ended, which the processor's nearest cache still has.
 ///
 /// Holds at most `retainedLimit` bytes of free blocks; blocks larger than `largestSize` go straight to malloc.
-@safe final class HTTP2Memory {
-    private static let retainedLimit = 128 << 10
+/// `@unchecked Sendable`: the free blocks are its own thread's alone. A session that another thread uses or frees, as
+/// can happen where a server ends, takes from malloc and gives back to it.
+@safe final class HTTP2Memory: @unchecked Sendable {
+    private static let retainedLimit = 1 << 20
     private static let step = 64
     private static let largestSize = 1024
     /// Before each block: its size, a multiple of `step` for those that are kept, else 0.
     private static let headCount = 16
 
+    private static let current = ThreadSpecificVariable<HTTP2Memory>()
+
+    private let thread = pthread_self()
     private let free: UnsafeMutablePointer<UnsafeMutableRawPointer?>
-    private var retained = 0
+    @safe @exclusivity(unchecked) private var retained = 0
+
+    /// That of the thread that asks.
+    static var ofThread: HTTP2Memory {
+        if let memory = current.currentValue { return memory }
+        let memory = HTTP2Memory()
+        current.currentValue = memory
+        return memory
+    }
 
     init() {
         let classCount = Self.largestSize / Self.step + 1
@@ -30,6 +45,8 @@ private import Glibc
         }
         unsafe free.deallocate()
     }
+
+    private var isOnThread: Bool { pthread_self() == thread }
 
     /// As nghttp2 wants it. Valid while this object lives.
     var functions: nghttp2_mem {
@@ -50,7 +67,7 @@ private import Glibc
         guard size >= 0, !overflow else { return nil }
         let index = total / Self.step
         let rounded = index * Self.step
-        guard rounded <= Self.largestSize else { return unsafe head(malloc(size + Self.headCount), 0) }
+        guard rounded <= Self.largestSize, isOnThread else { return unsafe head(malloc(size + Self.headCount), 0) }
         guard let block = unsafe free[index] else { return unsafe head(malloc(rounded), rounded) }
         unsafe free[index] = block.load(as: UnsafeMutableRawPointer?.self)
         retained -= rounded
@@ -61,7 +78,7 @@ private import Glibc
         guard let pointer = unsafe pointer else { return }
         let block = unsafe pointer - Self.headCount
         let size = unsafe block.load(as: Int.self)
-        guard size > 0, retained + size <= Self.retainedLimit else {
+        guard size > 0, isOnThread, retained + size <= Self.retainedLimit else {
             unsafe Glibc.free(block)
             return
         }

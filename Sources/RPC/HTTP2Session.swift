@@ -164,7 +164,7 @@ internal import NIOCore
 
     /// - Throws: `RPCError.sessionUnavailable` when libnghttp2 has no memory.
     init(_ role: Role, _ configuration: HTTP2Configuration) throws(RPCError) {
-        memory = HTTP2Memory()
+        memory = .ofThread
         guard let handle = unsafe makeHandle(role, memory) else { throw .sessionUnavailable }
         self.role = role
         self.configuration = configuration

@@ -1,11 +1,13 @@
 internal import NIOCore
 
-/// The tasks in which one connection's handlers run on its event loop. A task whose handler has returned waits for the
-/// connection's next call: to make a task and to end it costs more than all that a small handler does.
+/// The tasks in which handlers run on one event loop. A task whose handler has returned waits for the next call of any
+/// connection: to make a task and to end it costs more than all that a small handler does, and the one that ended last
+/// is the one that the processor's nearest cache still has.
 ///
-/// At most `idleLimit` tasks wait; those beyond end with their call. `@unchecked Sendable`: used on the loop only.
+/// At most `idleLimit` tasks wait, and none once the last connection is gone; those beyond end with their call.
+/// `@unchecked Sendable`: used on the loop only.
 final class HandlerTasks: @unchecked Sendable {
-    private static let idleLimit = 16
+    private static let idleLimit = 256
 
     /// One task, which has one call at a time. `@unchecked Sendable`: used on the loop only.
     private final class Worker: @unchecked Sendable {
@@ -18,7 +20,7 @@ final class HandlerTasks: @unchecked Sendable {
     private let executor: EventLoopExecutor
     /// Those that wait.
     @safe @exclusivity(unchecked) private var idle: [Worker] = []
-    @safe @exclusivity(unchecked) private var isEnded = false
+    @safe @exclusivity(unchecked) private var connectionCount = 0
 
     init(loop: any EventLoop) { executor = EventLoopExecutor(loop) }
 
@@ -39,7 +41,7 @@ final class HandlerTasks: @unchecked Sendable {
         var call: ServerCall? = first
         // A task that waits must not hold the call that it had.
         while let isOnLoop = await call.take()?.runHandler() {
-            guard isOnLoop, !isEnded, idle.count < Self.idleLimit, !Task.isCancelled else { return }
+            guard isOnLoop, connectionCount > 0, idle.count < Self.idleLimit, !Task.isCancelled else { return }
             call = await Waiter.suspend { waiter in
                 worker.waiter = waiter
                 idle.append(worker)
@@ -47,9 +49,13 @@ final class HandlerTasks: @unchecked Sendable {
         }
     }
 
-    /// Ends those that wait, and has the others end with their call. Once, when no call will come.
-    func end() {
-        isEnded = true
+    /// A connection will have calls. Once each, and `leave` when it will have no more.
+    func join() { connectionCount += 1 }
+
+    /// With the last connection, ends the tasks that wait, and has the others end with their call.
+    func leave() {
+        connectionCount -= 1
+        guard connectionCount == 0 else { return }
         while let worker = idle.popLast() {
             executor.runNextJobAtOnce()
             worker.waiter.take()?.resume(nil)

@@ -1,16 +1,18 @@
 internal import Logging
+internal import NIOConcurrencyHelpers
 internal import NIOCore
 internal import NIOSSL
 
 /// One client's connection: gives each new stream to its method, and events to the calls.
 final class ServerConnection: HTTP2Connection {
-    /// What all connections of a server share; immutable.
+    /// What all connections of a server share.
     final class Environment: Sendable {
         let configuration: RPCServerConfiguration
         let methods: MethodTable
         let handlers = ActivityCounter()
         let memory: MemoryBudget
         let log: Logger
+        private let handlerTasks = NIOLockedValueBox<[ObjectIdentifier: HandlerTasks]>([:])
 
         init(
             _ configuration: RPCServerConfiguration, _ methods: MethodTable, _ memory: MemoryBudget, log: Logger
@@ -19,6 +21,16 @@ final class ServerConnection: HTTP2Connection {
             self.methods = methods
             self.memory = memory
             self.log = log
+        }
+
+        /// Those of one loop.
+        func handlerTasks(on loop: any EventLoop) -> HandlerTasks {
+            handlerTasks.withLockedValue { all in
+                if let tasks = all[ObjectIdentifier(loop)] { return tasks }
+                let tasks = HandlerTasks(loop: loop)
+                all[ObjectIdentifier(loop)] = tasks
+                return tasks
+            }
         }
     }
 
@@ -58,6 +70,7 @@ final class ServerConnection: HTTP2Connection {
 
     let environment: Environment
     let handlerTasks: HandlerTasks
+    @safe @exclusivity(unchecked) private var hasJoinedTasks = false
     private let peer: String
     private var identity: PeerIdentity?
     /// Bytes that calls hold of requests.
@@ -82,7 +95,7 @@ final class ServerConnection: HTTP2Connection {
 
     init(_ environment: Environment, peer: String, loop: any EventLoop) throws {
         self.environment = environment
-        handlerTasks = HandlerTasks(loop: loop)
+        handlerTasks = environment.handlerTasks(on: loop)
         self.peer = peer
         memory = MemoryShare(environment.memory)
         idleSince = .now()
@@ -150,7 +163,8 @@ final class ServerConnection: HTTP2Connection {
         calls = []
         callCount = 0
         for call in lost { call?.streamClosed(RPCStatus(.cancelled, reason)) }
-        handlerTasks.end()
+        if hasJoinedTasks { handlerTasks.leave() }
+        hasJoinedTasks = false
         memory.update(0)
     }
 
@@ -305,6 +319,10 @@ final class ServerConnection: HTTP2Connection {
             let limit = environment.configuration.http2.maxHeaderListByteCount
             refuse(stream, 431, RPCStatus(.resourceExhausted, "headers of more than \(limit) bytes"))
             return
+        }
+        if !hasJoinedTasks, context != nil {
+            hasJoinedTasks = true
+            handlerTasks.join()
         }
         let read = self.read(block)
         if let (httpStatus, status) = read.refusal {
