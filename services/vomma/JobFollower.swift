@@ -1,6 +1,8 @@
 internal import Foundation
 internal import MarketData
 internal import RPC
+internal import Reports
+internal import Storage
 internal import VommaProto
 
 /// Submits jobs to the trainer and shows their progress until they have ended.
