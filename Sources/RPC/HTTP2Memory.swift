@@ -62,7 +62,7 @@ private import NIOPosix
             realloc: { block, size, memory in unsafe lend(memory) { unsafe $0.resize(block, size) } })
     }
 
-    fileprivate func allocate(_ size: Int) -> UnsafeMutableRawPointer? {
+    func allocate(_ size: Int) -> UnsafeMutableRawPointer? {
         let (total, overflow) = size.addingReportingOverflow(Self.headCount + Self.step - 1)
         guard size >= 0, !overflow else { return nil }
         let index = total / Self.step
@@ -74,7 +74,7 @@ private import NIOPosix
         return unsafe head(block, rounded)
     }
 
-    fileprivate func release(_ pointer: UnsafeMutableRawPointer?) {
+    func release(_ pointer: UnsafeMutableRawPointer?) {
         guard let pointer = unsafe pointer else { return }
         let block = unsafe pointer - Self.headCount
         let size = unsafe block.load(as: Int.self)
@@ -87,7 +87,7 @@ private import NIOPosix
         unsafe free[size / Self.step] = block
     }
 
-    fileprivate func resize(_ pointer: UnsafeMutableRawPointer?, _ size: Int) -> UnsafeMutableRawPointer? {
+    func resize(_ pointer: UnsafeMutableRawPointer?, _ size: Int) -> UnsafeMutableRawPointer? {
         guard let pointer = unsafe pointer else { return unsafe allocate(size) }
         let block = unsafe pointer - Self.headCount
         let held = unsafe block.load(as: Int.self)

@@ -1,8 +1,9 @@
 private import Glibc
 internal import NIOCore
 
-/// A connection's way past SwiftNIO to its socket, for output. To hand NIO a buffer and to have it written at once costs
-/// as much as all of HTTP/2 for a small call; most output fits into the socket, and needs nothing of what NIO is for.
+/// A connection's way past SwiftNIO to its socket, for output. To hand NIO a buffer, and to have it written at once,
+/// costs as much as all of HTTP/2 for a small call; most output fits into the socket, and needs nothing of what NIO is
+/// for.
 ///
 /// On the channel's loop only, and only while the channel is open: the descriptor is another's afterwards.
 @safe struct SocketOutput {
