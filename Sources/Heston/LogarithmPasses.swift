@@ -41,6 +41,34 @@ extension Planes {
             unsafe self[Pass.z, group] = parts.z
             unsafe self[Pass.onePlusZ, group] = parts.onePlusZ
         }
+        unsafe takeLogarithms(groups, c)
+    }
+
+    /// ln M at the nodes (j + ½)·step of the line s = ½ + ix, without jumps; `Pass.point` and `Pass.root` stay as they
+    /// are. Only where `CharacteristicLine.serves`.
+    @inline(never)
+    func lineLogarithms(_ groups: Int, step: Double, _ c: CharacteristicConstants) {
+        let line = CharacteristicLine(c)
+        for group in 0..<groups {
+            let root = line.root(step * CharacteristicLine.nodes(group))
+            unsafe self[Pass.root, group] = root.d
+            unsafe self[Pass.fixed, group] = .init(root.modulus, root.modulus)
+        }
+        for group in 0..<groups {
+            let root = unsafe CharacteristicRoot(d: self[Pass.root, group], modulus: self[Pass.fixed, group].real)
+            let parts = line.parts(step * CharacteristicLine.nodes(group), root)
+            unsafe self[Pass.inverseW, group] = .init(parts.inverseW, parts.inverseW)
+            unsafe self[Pass.fixed, group] = parts.fixed
+            unsafe self[Pass.numerator, group] = parts.numerator
+            unsafe self[Pass.z, group] = parts.z
+            unsafe self[Pass.onePlusZ, group] = 1 + parts.z
+        }
+        unsafe takeLogarithms(0..<groups, c)
+    }
+
+    /// The last pass.
+    @inline(always)
+    private func takeLogarithms(_ groups: Range<Int>, _ c: CharacteristicConstants) {
         let factor = -2 * c.kappaTheta / c.sigma2
         for group in groups {
             let (logarithm, inverse) = unsafe ComplexVector.logarithmAndReciprocal(
@@ -48,5 +76,71 @@ extension Planes {
             unsafe self[Pass.logarithm, group] =
                 self[Pass.fixed, group] + factor * logarithm + self[Pass.numerator, group] * inverse
         }
+    }
+}
+
+/// CharacteristicParts' formulas on the line s = ½ + ix, x > 0, where Re β ≥ 0: w = x² + ¼ is real, and so is the sign
+/// of what stands under d's root.
+struct CharacteristicLine {
+    private let tau: Double
+    private let betaReal: Double
+    /// −Im β/x.
+    private let betaSlope: Double
+    /// d²'s real part is the first plus x² times the second, its imaginary part x times the third.
+    private let constant: Double
+    private let square: Double
+    private let linear: Double
+    private let fixedFactor: Double
+    private let zFactor: Double
+    private let numeratorFactor: Double
+
+    /// x of a group's nodes, in steps.
+    @inline(always)
+    static func nodes(_ group: Int) -> Vector { Vector(0.5, 1.5, 2.5, 3.5) + Double(4 &* group) }
+
+    static func serves(_ c: CharacteristicConstants) -> Bool { c.kappa >= 0.5 * c.rho * c.sigma }
+
+    init(_ c: CharacteristicConstants) {
+        tau = c.tau
+        betaSlope = c.rho * c.sigma
+        betaReal = c.kappa - 0.5 * betaSlope
+        constant = betaReal * betaReal + 0.25 * c.sigma2
+        square = c.sigma2 * (1 - c.rho * c.rho)
+        linear = -2 * betaReal * betaSlope
+        fixedFactor = -c.tau * c.kappaTheta
+        zFactor = -0.5 * c.sigma2
+        numeratorFactor = -0.5 * c.v0
+    }
+
+    @inline(always)
+    func root(_ x: Vector) -> CharacteristicRoot {
+        let real = Vector(repeating: constant).plus(x * x, times: .init(repeating: square))
+        let imaginary = linear * x
+        let modulus = VectorMath.sqrt((real * real).plus(imaginary, times: imaginary))
+        let large = VectorMath.sqrt(0.5 * (modulus + real))
+        return CharacteristicRoot(d: .init(large, 0.5 * imaginary / large), modulus: modulus)
+    }
+
+    @inline(always)
+    func parts(_ x: Vector, _ root: CharacteristicRoot)
+        -> (fixed: ComplexVector, numerator: ComplexVector, z: ComplexVector, inverseW: Vector)
+    {
+        let d = root.d
+        let w = Vector(repeating: 0.25).plus(x, times: x)
+        let big = ComplexVector(d.real + betaReal, d.imaginary - betaSlope * x)
+        // Three reciprocals from one division.
+        let square = big.absoluteSquare
+        let wModulus = w * root.modulus
+        let scale = 1 / (square * wModulus)
+        let (scaleBig, scaleRest) = (scale * wModulus, scale * square)
+        let inverseBig = ComplexVector(big.real * scaleBig, -big.imaginary * scaleBig)
+        // w(1 − e)/d.
+        let wOverSquare = w * w * scaleRest
+        let slope = (1 - ComplexVector.exp(-tau * d)) * ComplexVector(d.real * wOverSquare, -d.imaginary * wOverSquare)
+        let fixed = fixedFactor * w
+        return (
+            .init(fixed * inverseBig.real, fixed * inverseBig.imaginary), numeratorFactor * slope,
+            zFactor * (slope * inverseBig), scaleRest * root.modulus
+        )
     }
 }
