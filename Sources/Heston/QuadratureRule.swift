@@ -248,7 +248,7 @@ struct QuadratureRule: Equatable {
         let change = y * (1 - e) / (1 - y)
         let onePlus = VectorMath.log(
             onePlus: change, where: change.magnitudes .< Vector(repeating: 0.5),
-            else: VectorMath.select(change .> Vector(repeating: -0.5), 1 + change, else: .init(repeating: 1)))
+            else: VectorMath.select(change .> Vector(repeating: -1), 1 + change, else: .init(repeating: 1)))
         let level = tau * lower - (2 / sigma2) * onePlus
         let fixed = -start * (heston.v0 + kappa * heston.theta * tau)
         let value = heston.v0 * slope + kappa * heston.theta * level + .init(repeating: fixed)
