@@ -330,14 +330,14 @@ enum JumpGreeks: Detail {
                     b = value.plus(b, times: turnB)
                     c = value.plus(c, times: turnC)
                     d = value.plus(d, times: turnD)
-                    group -= 1
+                    group &-= 1
                 }
             } else {
                 while group >= first {
                     let value = unsafe self[1, group]
                     a = value.plus(a, times: turnA)
                     b = value.plus(b, times: turnB)
-                    group -= 1
+                    group &-= 1
                 }
             }
             let lanes = ComplexVector.transposed(a, b, c, d)

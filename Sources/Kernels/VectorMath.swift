@@ -15,6 +15,10 @@ extension SIMD4<Double> {
     @inlinable @inline(always)
     public func plus(_ a: Self, times b: Self) -> Self { self.addingProduct(a, b) }
 
+    /// With 0's sign turned as well.
+    @inlinable @inline(always)
+    public static prefix func - (x: Self) -> Self { vomma_negate4(x) }
+
     /// Pairwise, so that lanes keep their symmetry.
     @inlinable @inline(always)
     public func total() -> Double { (self[0] + self[2]) + (self[1] + self[3]) }
