@@ -177,56 +177,67 @@ struct QuadratureRule: Equatable {
     /// The rule whose error in price/(discounted forward) is at most `tolerance` for all k = ln(K/F) in `range`, which
     /// lies within `reach`.
     ///
-    /// - Parameter variance: about that of ln S without jumps: where the search begins.
+    /// - Parameter cutoffs: at and about where the last node will be.
     /// - Parameter logTolerance: ln of the tolerated error of g.
     /// - Parameter derivatives: also bounds the tail of the integrals with x² more in them (gamma, gradients).
     init(
-        _ heston: HestonParameters, tau: Double, variance: Double, range: ClosedRange<Double>, reach: Reach,
-        logTolerance: Double, derivatives: Bool, hints: inout RuleHints
+        _ heston: HestonParameters, tau: Double, range: ClosedRange<Double>, reach: Reach, cutoffs first: Cutoffs,
+        logTolerance: Double, derivatives: Bool
     ) {
         let period = max(reach.right - range.lowerBound, reach.left + range.upperBound)
         step = 2 * .pi / period
-        // A normal distribution's cutoff, and that of the exponential decay which takes over where σ is large.
-        let normal = -2 * logTolerance / variance
-        let rate = (heston.v0 + heston.kappa * heston.theta * tau) / heston.sigma
-        let exponential = -logTolerance / (rate * (1 - heston.rho * heston.rho).squareRoot())
-        let guess = (normal + exponential * exponential).squareRoot()
-        let cutoff = Self.cutoff(
-            heston, tau: tau, guess: hints.cutoff * guess, step: step, logTolerance: logTolerance,
-            derivatives: derivatives)
-        if cutoff.isFinite { hints.cutoff = cutoff / guess }
-        // The first node left out is at `cutoff` or beyond.
+        var cutoffs = first
+        var cutoff = Double.infinity
+        for _ in 0..<10 {
+            cutoff = min(cutoff, cutoffs.least(step: step, logTolerance: logTolerance, derivatives: derivatives))
+            let (low, high) = (cutoffs.x[1], 1.2 * cutoffs.x[3])
+            if cutoff > low && cutoff < high { break }
+            let center = cutoff.isFinite ? (cutoff > low ? cutoff : 0.75 * cutoffs.center) : 4 * cutoffs.center
+            cutoffs = Cutoffs(heston, tau: tau, center: center)
+        }
+        // The first node left out is there or beyond.
         count = max(1, (cutoff / step - 0.5).rounded(.up))
     }
 
-    /// An X from which on the nodes add less than the tolerance.
-    static func cutoff(
-        _ heston: HestonParameters, tau: Double, guess: Double, step: Double, logTolerance: Double, derivatives: Bool
-    ) -> Double {
-        var center = guess
-        var best = Double.infinity
-        for _ in 0..<10 {
-            let x = center * Vector(0.72, 0.84, 0.95, 1.05)
-            let envelope = logEnvelope(x, heston, tau: tau)
-            // From the second on, of the chord to the point before. ∞ − ∞ is no number and no answer.
-            let before = Vector(0, envelope[0], envelope[1], envelope[2])
-            let slope = (before - envelope) / (center * Vector(1, 0.12, 0.11, 0.1))
-            let isFalling = (slope .> .zero) .& (before .< Vector(repeating: .infinity))
+    /// Where the search for the cutoff begins without a hint: a normal distribution's, and that of the exponential
+    /// decay which takes over where σ is large.
+    static func guess(_ heston: HestonParameters, tau: Double, variance: Double, logTolerance: Double) -> Double {
+        let normal = -2 * logTolerance / variance
+        let rate = (heston.v0 + heston.kappa * heston.theta * tau) / heston.sigma
+        let exponential = -logTolerance / (rate * (1 - heston.rho * heston.rho).squareRoot())
+        return (normal + exponential * exponential).squareRoot()
+    }
+
+    /// B at four x about a center, and the slopes between them.
+    struct Cutoffs {
+        let center: Double
+        let x: Vector
+        private let envelope: Vector
+        /// From the second on, −ln B's of the chord from the point before; elsewhere and where it does not rise, no
+        /// positive number.
+        private let slope: Vector
+
+        init(_ heston: HestonParameters, tau: Double, center: Double) {
+            self.center = center
+            x = center * Vector(0.72, 0.84, 0.95, 1.05)
+            envelope = logEnvelope(x, heston, tau: tau)
+            let before = Vector(-.infinity, envelope[0], envelope[1], envelope[2])
+            let rise = (before - envelope) / (center * Vector(1, 0.12, 0.11, 0.1))
+            slope = VectorMath.select(before .< Vector(repeating: .infinity), rise, else: .zero)
+        }
+
+        /// The least X found from which on the nodes add less than the tolerance, ∞ for none.
+        @inline(always)
+        func least(step: Double, logTolerance: Double, derivatives: Bool) -> Double {
+            let isFalling = slope .> .zero
             let room = (step + 1 / slope) / (derivatives ? .init(repeating: 1) : x * x)
+            // (ln π.)
             let excess = envelope + VectorMath.log(VectorMath.select(isFalling, room, else: .init(repeating: 1)))
                 - (logTolerance + 1.1447298858494002)
             // What is left over is gone after as many more steps of the slope, which only grows.
-            let needed = x + VectorMath.select(excess .> .zero, excess / slope, else: .zero)
-            for lane in 1..<4 where isFalling[lane] && needed[lane] < best { best = needed[lane] }
-            if !best.isFinite {
-                center *= 4
-            } else if best > x[1], best < 1.2 * x[3] {
-                break
-            } else {
-                center = best > x[1] ? best : 0.75 * center
-            }
+            let more = VectorMath.select(excess .> .zero, excess / slope, else: .zero)
+            return VectorMath.select(isFalling, x + more, else: .init(repeating: .infinity)).min()
         }
-        return best
     }
 
     /// ln B(x) ≥ ln |M(½ + ix)|, decreasing in x; ∞ where the bound does not exist (small x).

@@ -113,6 +113,9 @@ struct SliceEngine {
         // Prices are e^(k/2)·g: the factor comes off the tolerance.
         let logTolerance = self.logTolerance - 0.5 * strikes.widest
         let variance = heston.roughTotalVariance(tau: tau)
+        let guess = QuadratureRule.guess(heston, tau: tau, variance: variance, logTolerance: logTolerance)
+        // Before the reach is known, so that the processor can do both at once: each alone is a chain of waits.
+        let cutoffs = QuadratureRule.Cutoffs(heston, tau: tau, center: hints.cutoff * guess)
         // Where a price is ε, its derivative by v₀ is at most about ln(1/ε)·ε/v₀.
         let reach = Reach(
             heston, jumps, tau: tau, variance: jumps.areNone ? variance : variance + jumps.variance,
@@ -125,8 +128,10 @@ struct SliceEngine {
         }
         guard low <= high else { return nil }
         let rule = QuadratureRule(
-            heston, tau: tau, variance: variance, range: low...high, reach: reach, logTolerance: logTolerance,
-            derivatives: derivatives, hints: &hints)
+            heston, tau: tau, range: low...high, reach: reach, cutoffs: cutoffs, logTolerance: logTolerance,
+            derivatives: derivatives)
+        let cutoff = rule.count * rule.step
+        if cutoff.isFinite { hints.cutoff = cutoff / guess }
         return Plan(
             constants: CharacteristicConstants(heston, tau: tau, jumps: jumps), range: low...high, rule: rule,
             logTolerance: logTolerance)
