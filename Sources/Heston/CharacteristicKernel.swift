@@ -45,6 +45,10 @@ struct CharacteristicRoot {
         self.d = d
         self.modulus = modulus
     }
+
+    /// e^(−dτ).
+    @inline(always)
+    func decay(_ tau: Double) -> ComplexVector { ComplexVector.exp(-tau * d) }
 }
 
 /// All that comes before the logarithm of 1 + z.
@@ -63,11 +67,13 @@ struct CharacteristicParts {
     let onePlusZ: ComplexVector
 
     @inline(always)
-    init(_ s: ComplexVector, _ c: CharacteristicConstants, _ root: CharacteristicRoot) {
+    init(
+        _ s: ComplexVector, _ c: CharacteristicConstants, _ root: CharacteristicRoot, decay e: ComplexVector
+    ) {
         w = s - s * s
         beta = c.kappa - c.rho * c.sigma * s
         d = root.d
-        e = ComplexVector.exp(-c.tau * d)
+        self.e = e
         oneMinusE = 1 - e
         // Of β + d and d − β, whose product is σ²w, one cancels: it is taken from the other.
         let isForward = beta.real .>= .zero
@@ -103,7 +109,8 @@ struct CharacteristicKernel {
 
     @inline(always)
     init(_ s: ComplexVector, _ c: CharacteristicConstants) {
-        parts = CharacteristicParts(s, c, CharacteristicRoot(s, c))
+        let root = CharacteristicRoot(s, c)
+        parts = CharacteristicParts(s, c, root, decay: root.decay(c.tau))
         (logOnePlusZ, inverse) = ComplexVector.logarithmAndReciprocal(onePlus: parts.z, parts.onePlusZ)
         level = -c.tau * parts.ratio - (2 / c.sigma2) * logOnePlusZ
         slope = -0.5 * (parts.w * parts.oneMinusE * parts.inverseD * inverse)

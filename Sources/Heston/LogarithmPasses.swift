@@ -1,9 +1,9 @@
 internal import Kernels
 
 // CharacteristicKernel.swift's formulas for all nodes of a maturity, in passes. One node's are a chain of some 300
-// cycles, root upon quotient upon polynomial, in 500 instructions; a processor looks ahead about as many, so that it
-// mostly waits for the chain of one group. Each pass is a link of the chain: several groups fit into its view, and what
-// one pass hands to the next costs less than the wait.
+// cycles, root upon quotient upon polynomial, in 500 instructions; a processor looks ahead less than that, so that it
+// mostly waits for the chain of one group. Each pass is a link of the chain, of at most a hundred: several groups fit
+// into its view, and what one pass hands to the next costs less than the wait.
 
 extension Planes {
     /// What the passes read and leave behind, by plane.
@@ -22,6 +22,10 @@ extension Planes {
         fileprivate static let numerator = 5
         fileprivate static let z = 6
         fileprivate static let onePlusZ = 7
+        /// e^(−dτ), then the half-done logarithm of the modulus.
+        fileprivate static let decay = 8
+        fileprivate static let modulus = 8
+        fileprivate static let angle = 9
     }
 
     /// ln M at the points in `Pass.point`, without jumps.
@@ -32,9 +36,10 @@ extension Planes {
             unsafe self[Pass.root, group] = root.d
             unsafe self[Pass.fixed, group] = .init(root.modulus, root.modulus)
         }
+        unsafe takeDecays(groups, c)
         for group in groups {
             let root = unsafe CharacteristicRoot(d: self[Pass.root, group], modulus: self[Pass.fixed, group].real)
-            let parts = unsafe CharacteristicParts(self[Pass.point, group], c, root)
+            let parts = unsafe CharacteristicParts(self[Pass.point, group], c, root, decay: self[Pass.decay, group])
             unsafe self[Pass.inverseW, group] = parts.inverseW
             unsafe self[Pass.fixed, group] = (-c.tau * c.kappaTheta) * parts.ratio
             unsafe self[Pass.numerator, group] = (-0.5 * c.v0) * (parts.w * parts.oneMinusE * parts.inverseD)
@@ -54,9 +59,11 @@ extension Planes {
             unsafe self[Pass.root, group] = root.d
             unsafe self[Pass.fixed, group] = .init(root.modulus, root.modulus)
         }
+        unsafe takeDecays(0..<groups, c)
         for group in 0..<groups {
             let root = unsafe CharacteristicRoot(d: self[Pass.root, group], modulus: self[Pass.fixed, group].real)
-            let parts = line.parts(step * CharacteristicLine.nodes(group), root)
+            let parts = unsafe line.parts(
+                step * CharacteristicLine.nodes(group), root, decay: self[Pass.decay, group])
             unsafe self[Pass.inverseW, group] = .init(parts.inverseW, parts.inverseW)
             unsafe self[Pass.fixed, group] = parts.fixed
             unsafe self[Pass.numerator, group] = parts.numerator
@@ -66,15 +73,29 @@ extension Planes {
         unsafe takeLogarithms(0..<groups, c)
     }
 
-    /// The last pass.
+    @inline(always)
+    private func takeDecays(_ groups: Range<Int>, _ c: CharacteristicConstants) {
+        for group in groups {
+            let root = unsafe CharacteristicRoot(d: self[Pass.root, group], modulus: .zero)
+            unsafe self[Pass.decay, group] = root.decay(c.tau)
+        }
+    }
+
+    /// The last passes.
     @inline(always)
     private func takeLogarithms(_ groups: Range<Int>, _ c: CharacteristicConstants) {
+        for group in groups {
+            let reduced = unsafe ReducedLogarithm(onePlus: self[Pass.z, group], self[Pass.onePlusZ, group])
+            unsafe self[Pass.modulus, group] = reduced.modulus
+            unsafe self[Pass.angle, group] = reduced.angle
+            unsafe self[Pass.fixed, group] =
+                self[Pass.fixed, group] + self[Pass.numerator, group] * reduced.reciprocal
+        }
         let factor = -2 * c.kappaTheta / c.sigma2
         for group in groups {
-            let (logarithm, inverse) = unsafe ComplexVector.logarithmAndReciprocal(
-                onePlus: self[Pass.z, group], self[Pass.onePlusZ, group])
-            unsafe self[Pass.logarithm, group] =
-                self[Pass.fixed, group] + factor * logarithm + self[Pass.numerator, group] * inverse
+            let logarithm = unsafe ReducedLogarithm.logarithm(
+                modulus: self[Pass.modulus, group], angle: self[Pass.angle, group], self[Pass.onePlusZ, group])
+            unsafe self[Pass.logarithm, group] = self[Pass.fixed, group] + factor * logarithm
         }
     }
 }
@@ -82,7 +103,6 @@ extension Planes {
 /// CharacteristicParts' formulas on the line s = ½ + ix, x > 0, where Re β ≥ 0: w = x² + ¼ is real, and so is the sign
 /// of what stands under d's root.
 struct CharacteristicLine {
-    private let tau: Double
     private let betaReal: Double
     /// −Im β/x.
     private let betaSlope: Double
@@ -101,7 +121,6 @@ struct CharacteristicLine {
     static func serves(_ c: CharacteristicConstants) -> Bool { c.kappa >= 0.5 * c.rho * c.sigma }
 
     init(_ c: CharacteristicConstants) {
-        tau = c.tau
         betaSlope = c.rho * c.sigma
         betaReal = c.kappa - 0.5 * betaSlope
         constant = betaReal * betaReal + 0.25 * c.sigma2
@@ -122,7 +141,7 @@ struct CharacteristicLine {
     }
 
     @inline(always)
-    func parts(_ x: Vector, _ root: CharacteristicRoot)
+    func parts(_ x: Vector, _ root: CharacteristicRoot, decay: ComplexVector)
         -> (fixed: ComplexVector, numerator: ComplexVector, z: ComplexVector, inverseW: Vector)
     {
         let d = root.d
@@ -136,7 +155,7 @@ struct CharacteristicLine {
         let inverseBig = ComplexVector(big.real * scaleBig, -big.imaginary * scaleBig)
         // w(1 − e)/d.
         let wOverSquare = w * w * scaleRest
-        let slope = (1 - ComplexVector.exp(-tau * d)) * ComplexVector(d.real * wOverSquare, -d.imaginary * wOverSquare)
+        let slope = (1 - decay) * ComplexVector(d.real * wOverSquare, -d.imaginary * wOverSquare)
         let fixed = fixedFactor * w
         return (
             .init(fixed * inverseBig.real, fixed * inverseBig.imaginary), numeratorFactor * slope,

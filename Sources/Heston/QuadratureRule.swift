@@ -42,9 +42,10 @@ struct Reach: Equatable {
     /// - Parameter variance: about that of ln S: where the search begins.
     /// - Parameter logTolerance: ln of the tolerated V.
     /// - Parameter derivatives: the same for the derivatives by the jumps' parameters.
+    /// - Parameter hopeless: where both sides together are longer than that, they need not be as short as they can.
     init(
         _ heston: HestonParameters, _ jumps: Jumps, tau: Double, variance: Double, logTolerance: Double,
-        derivatives: Bool, hints: inout RuleHints
+        derivatives: Bool, hopeless: Double, hints: inout RuleHints
     ) {
         // For a normal density the best s is √(2·ln(1/ε)/w).
         let guess = (-2 * logTolerance / variance).squareRoot()
@@ -53,7 +54,7 @@ struct Reach: Equatable {
         // ln 4: two sides, and the rest of the geometric series, below the first term for sL > ln 2.
         let digits = 1.3862943611198906 - logTolerance
         var (right, left) = (Search(s: guess * hints.right), Search(s: guess * hints.left))
-        for _ in 0..<5 {
+        for turn in 0..<5 {
             let trial = Vector(right.s, Search.lower * right.s, left.s, Search.lower * left.s)
             let s = VectorMath.select(trial .< half, half, else: trial)
             var moment = Self.logMoment(half + signs * s, heston, tau: tau)
@@ -65,6 +66,7 @@ struct Reach: Equatable {
             right.consider((s[0], s[1]), lengths: (lengths[0], lengths[1]), (quotients[0], quotients[1]), rest[0])
             left.consider((s[2], s[3]), lengths: (lengths[2], lengths[3]), (quotients[2], quotients[3]), rest[2])
             if right.isDone && left.isDone { break }
+            if turn >= 2, right.shortest + left.shortest > hopeless { break }
         }
         (hints.right, hints.left) = (right.s / guess, left.s / guess)
         // M(0) = M(1) = 1 always.
@@ -100,7 +102,7 @@ struct Reach: Equatable {
             guard lengths.0.isFinite else {
                 infinite = lengths.1.isFinite ? s.0 : s.1
                 if lengths.1.isFinite { finite = max(finite, s.1) }
-                self.s = finite > 0 ? 0.5 * (finite + infinite) : 0.5 * s.0
+                self.s = finite > 0 ? 0.5 * (finite + infinite) : 0.35 * s.0
                 return
             }
             finite = max(finite, s.0)

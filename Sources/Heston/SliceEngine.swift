@@ -120,7 +120,7 @@ struct SliceEngine {
         let reach = Reach(
             heston, jumps, tau: tau, variance: jumps.areNone ? variance : variance + jumps.variance,
             logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance,
-            derivatives: derivatives, hints: &hints)
+            derivatives: derivatives, hopeless: 2 * Self.verticalLimit * 2 * .pi / cutoffs.center, hints: &hints)
         var (low, high) = (Double.infinity, -Double.infinity)
         for k in strikes.logMoneyness where k <= reach.right && k >= -reach.left {
             low = min(low, k)
