@@ -38,13 +38,35 @@ extension Planes {
         }
         unsafe takeDecays(groups, c)
         for group in groups {
-            let root = unsafe CharacteristicRoot(d: self[Pass.root, group], modulus: self[Pass.fixed, group].real)
-            let parts = unsafe CharacteristicParts(self[Pass.point, group], c, root, decay: self[Pass.decay, group])
-            unsafe self[Pass.inverseW, group] = parts.inverseW
-            unsafe self[Pass.fixed, group] = (-c.tau * c.kappaTheta) * parts.ratio
-            unsafe self[Pass.numerator, group] = (-0.5 * c.v0) * (parts.w * parts.oneMinusE * parts.inverseD)
-            unsafe self[Pass.z, group] = parts.z
-            unsafe self[Pass.onePlusZ, group] = parts.onePlusZ
+            let (s, d) = unsafe (self[Pass.point, group], self[Pass.root, group])
+            let (modulus, e) = unsafe (self[Pass.fixed, group].real, self[Pass.decay, group])
+            let w = s - s * s
+            let beta = c.kappa - c.rho * c.sigma * s
+            // Re s rises or falls along a contour: the ends speak for all four.
+            let allForward = beta.real[0] >= 0 && beta.real[3] >= 0
+            let isForward = beta.real .>= .zero
+            let big = allForward ? d + beta : d + ComplexVector.select(isForward, beta, else: -beta)
+            let inverses = Reciprocals(big: big, w: w, d: d, modulus: modulus)
+            let wOverBig = w * inverses.big
+            // (1 − e)/d.
+            let decrease = (1 - e) * inverses.d
+            let small = c.sigma2 * wOverBig
+            let z: ComplexVector
+            if allForward {
+                z = -0.5 * (small * decrease)
+                unsafe self[Pass.fixed, group] = (-c.tau * c.kappaTheta) * wOverBig
+                unsafe self[Pass.onePlusZ, group] = 1 + z
+            } else {
+                let large = ComplexVector.select(isForward, small, else: big)
+                let ratio = ComplexVector.select(isForward, wOverBig, else: (1 / c.sigma2) * big)
+                z = -0.5 * (large * decrease)
+                unsafe self[Pass.fixed, group] = (-c.tau * c.kappaTheta) * ratio
+                unsafe self[Pass.onePlusZ, group] = ComplexVector.select(
+                    isForward, 1 + z, else: 0.5 * ((small + big * e) * inverses.d))
+            }
+            unsafe self[Pass.inverseW, group] = inverses.w
+            unsafe self[Pass.numerator, group] = (-0.5 * c.v0) * (w * decrease)
+            unsafe self[Pass.z, group] = z
         }
         unsafe takeLogarithms(groups, c)
     }

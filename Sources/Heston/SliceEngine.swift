@@ -79,6 +79,8 @@ struct SliceEngine {
     /// Out of the money, in units of the discounted forward and in the order of the strikes: what `price` leaves. Room
     /// for all of the last four.
     private(set) var prices: [Double] = []
+    /// Of the strikes, four at a time.
+    private var phases: [LinePhases] = []
 
     /// Vectors of a group of nodes: s, M times the weights, then the same of its five derivatives and of that by time;
     /// with jumps, of three more. Real and imaginary parts by turns.
@@ -142,7 +144,10 @@ struct SliceEngine {
         _ heston: HestonParameters, jumps: Jumps = .none, tau: Double, strikes: Strikes
     ) throws(HestonError) {
         let room = 4 * strikes.fours.count
-        if prices.count < room { prices = [Double](repeating: 0, count: room) }
+        if prices.count < room {
+            prices = [Double](repeating: 0, count: room)
+            phases = [LinePhases](repeating: LinePhases(), count: strikes.fours.count)
+        }
         guard let plan = plan(heston, jumps, tau: tau, strikes, derivatives: false) else {
             for index in 0..<room { prices[index] = 0 }
             return
@@ -203,6 +208,8 @@ struct SliceEngine {
         reserve(groups)
         let tail = Self.tail(step)
         let (low, high) = (Vector(repeating: plan.range.lowerBound), Vector(repeating: plan.range.upperBound))
+        // All of them before the nodes: chains of their own, which the processor follows side by side.
+        for (index, four) in strikes.fours.enumerated() { phases[index] = LinePhases(step * four.k) }
         return unsafe records.withUnsafeMutableBytes { bytes in
             let planes = unsafe Planes(bytes.baseAddress!)
             if c.jumps.areNone {
@@ -216,7 +223,7 @@ struct SliceEngine {
                     let four = strikes.fours[index]
                     let isInRange = (four.k .>= low) .& (four.k .<= high)
                     let sums = unsafe planes.lineSums(
-                        step * four.k, groups: groups, count: min(4, strikes.count - 4 * index))
+                        phases[index], groups: groups, count: min(4, strikes.count - 4 * index))
                     let m = four.root * sums - tail * (1 + four.ratio)
                     check += m
                     let rest = four.limit - m

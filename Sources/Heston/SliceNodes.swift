@@ -73,6 +73,33 @@ struct Rotation: Phase {
     }
 }
 
+/// What `lineSums` needs of four angles θ.
+struct LinePhases {
+    var angles = Vector.zero
+    /// e^(−iθ/2), e^(−iθ) and e^(−4iθ).
+    var half = ComplexVector(.zero, .zero)
+    var once = ComplexVector(.zero, .zero)
+    var turn = ComplexVector(.zero, .zero)
+
+    init() {}
+
+    @inline(always)
+    init(_ angles: Vector) {
+        self.angles = angles
+        half = Self.unit(0.5 * angles)
+        once = half * half
+        let twice = once * once
+        turn = twice * twice
+    }
+
+    /// e^(−iθ).
+    @inline(always)
+    static func unit(_ angles: Vector) -> ComplexVector {
+        let (sine, cosine) = VectorMath.sincos(angles)
+        return .init(cosine, -sine)
+    }
+}
+
 /// On a tilted contour.
 struct Exponential: Phase {
     let k: Double
@@ -309,20 +336,17 @@ enum JumpGreeks: Detail {
     /// By Horner's rule in e^(−4iθ) over the groups, four angles at a time so that their chains hide each other; then in
     /// e^(−iθ) over a group's lanes.
     @inline(always)
-    func lineSums(_ angles: Vector, groups: Int, count: Int) -> Vector {
-        let (sine, cosine) = VectorMath.sincos(0.5 * angles)
-        let half = ComplexVector(cosine, -sine)
-        let once = half * half
-        let twice = once * once
-        let turn = twice * twice
+    func lineSums(_ phases: LinePhases, groups: Int, count: Int) -> Vector {
         var sum = Vector.zero
         // Blocks keep the turn's rounding from adding up.
         var first = 0
         while first < groups {
-            let last = min(groups, first + 16)
-            var (a, b, c, d) = unsafe (self[1, last - 1], self[1, last - 1], self[1, last - 1], self[1, last - 1])
+            let last = min(groups, first &+ 16)
+            var a = unsafe self[1, last &- 1]
+            var (b, c, d) = (a, a, a)
+            let turn = phases.turn
             let (turnA, turnB, turnC, turnD) = (turn.lane(0), turn.lane(1), turn.lane(2), turn.lane(3))
-            var group = last - 2
+            var group = last &- 2
             if count > 2 {
                 while group >= first {
                     let value = unsafe self[1, group]
@@ -342,14 +366,10 @@ enum JumpGreeks: Detail {
             }
             let lanes = ComplexVector.transposed(a, b, c, d)
             var block = lanes.3
-            block = lanes.2.plus(block, times: once)
-            block = lanes.1.plus(block, times: once)
-            block = lanes.0.plus(block, times: once)
-            var phase = half
-            if first > 0 {
-                let (sine, cosine) = VectorMath.sincos((Double(4 * first) + 0.5) * angles)
-                phase = .init(cosine, -sine)
-            }
+            block = lanes.2.plus(block, times: phases.once)
+            block = lanes.1.plus(block, times: phases.once)
+            block = lanes.0.plus(block, times: phases.once)
+            let phase = first == 0 ? phases.half : LinePhases.unit((Double(4 &* first) + 0.5) * phases.angles)
             sum += (block.real * phase.real).plus(-block.imaginary, times: phase.imaginary)
             first = last
         }
