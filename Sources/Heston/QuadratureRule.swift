@@ -84,7 +84,7 @@ struct Reach: Equatable {
         private var finite = 0.0
         private var infinite = Double.infinity
 
-        static let lower = 0.85
+        static let lower = 0.88
 
         init(s: Double) { self.s = s }
 
@@ -114,10 +114,10 @@ struct Reach: Equatable {
                 self.s = 2 * s.0
                 return
             }
-            isDone = root * (rootA + denominator) > 0.98 * a * shortest
+            isDone = root * (rootA + denominator) > 0.97 * a * shortest
             self.s = min(max(a * root / denominator, 0.4 * s.0), 2.5 * s.0, 0.5 * (finite + infinite))
             // Moments explode sooner at the next maturity.
-            if isDone { self.s *= 0.95 }
+            if isDone { self.s *= 0.97 }
         }
     }
 

@@ -48,10 +48,7 @@ extension SIMD4<Double> {
 
 extension SIMDMask<SIMD4<Int64>> {
     @inlinable @inline(always)
-    public var isAnySet: Bool {
-        let bits = unsafe unsafeBitCast(self, to: SIMD4<Int64>.self)
-        return (bits[0] | bits[1]) | (bits[2] | bits[3]) != 0
-    }
+    public var isAnySet: Bool { unsafe vomma_any4(unsafeBitCast(self, to: SIMD4<Int64>.self)) != 0 }
 
     @inlinable @inline(always)
     public var isAllSet: Bool { !(.!self).isAnySet }
