@@ -66,7 +66,7 @@ struct Reach: Equatable {
             right.consider((s[0], s[1]), lengths: (lengths[0], lengths[1]), (quotients[0], quotients[1]), rest[0])
             left.consider((s[2], s[3]), lengths: (lengths[2], lengths[3]), (quotients[2], quotients[3]), rest[2])
             if right.isDone && left.isDone { break }
-            if turn >= 2, right.shortest + left.shortest > hopeless { break }
+            if turn >= 1, right.shortest + left.shortest > hopeless { break }
         }
         (hints.right, hints.left) = (right.s / guess, left.s / guess)
         // M(0) = M(1) = 1 always.

@@ -107,10 +107,10 @@ struct SliceEngine {
         var logTolerance: Double
     }
 
-    /// `nil` where all strikes are worthless.
-    @inline(always)
+    /// `nil` where all strikes are worthless. `isLast`: the line has to do, however many nodes it takes.
     private mutating func plan(
-        _ heston: HestonParameters, _ jumps: Jumps, tau: Double, _ strikes: Strikes, derivatives: Bool
+        _ heston: HestonParameters, _ jumps: Jumps, tau: Double, _ strikes: Strikes, derivatives: Bool,
+        isLast: Bool = false
     ) -> Plan? {
         // Prices are e^(k/2)·g: the factor comes off the tolerance.
         let logTolerance = self.logTolerance - 0.5 * strikes.widest
@@ -122,7 +122,8 @@ struct SliceEngine {
         let reach = Reach(
             heston, jumps, tau: tau, variance: jumps.areNone ? variance : variance + jumps.variance,
             logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance,
-            derivatives: derivatives, hopeless: 2 * Self.verticalLimit * 2 * .pi / cutoffs.center, hints: &hints)
+            derivatives: derivatives,
+            hopeless: isLast ? .infinity : 2 * Self.verticalLimit * 2 * .pi / cutoffs.center, hints: &hints)
         var (low, high) = (Double.infinity, -Double.infinity)
         for k in strikes.logMoneyness where k <= reach.right && k >= -reach.left {
             low = min(low, k)
@@ -148,7 +149,7 @@ struct SliceEngine {
             prices = [Double](repeating: 0, count: room)
             phases = [LinePhases](repeating: LinePhases(), count: strikes.fours.count)
         }
-        guard let plan = plan(heston, jumps, tau: tau, strikes, derivatives: false) else {
+        guard var plan = plan(heston, jumps, tau: tau, strikes, derivatives: false) else {
             for index in 0..<room { prices[index] = 0 }
             return
         }
@@ -159,6 +160,7 @@ struct SliceEngine {
             }) {
                 return
             }
+            plan = self.plan(heston, jumps, tau: tau, strikes, derivatives: false, isLast: true) ?? plan
         }
         if plan.rule.count <= Double(accuracy.maximumNodes), verticalPrices(plan, strikes) { return }
         throw refusal(plan)
@@ -169,16 +171,19 @@ struct SliceEngine {
         _ heston: HestonParameters, jumps: Jumps = .none, tau: Double, strikes: Strikes, order: Order,
         receive: (Int, NormalisedValue) -> Void
     ) throws(HestonError) {
-        let plan = plan(heston, jumps, tau: tau, strikes, derivatives: true)
+        var plan = plan(heston, jumps, tau: tau, strikes, derivatives: true)
         for (index, k) in strikes.logMoneyness.enumerated() where !(plan?.range.contains(k) ?? false) {
             receive(index, Self.worthless(k))
         }
-        guard let plan else { return }
-        if plan.rule.count > Self.verticalLimit,
-            tilted(plan, strikes, order, receive: { _, index, value in receive(index, value) })
-        {
-            return
+        guard let first = plan else { return }
+        if first.rule.count > Self.verticalLimit {
+            if tilted(first, strikes, order, receive: { _, index, value in receive(index, value) }) { return }
+            plan = self.plan(heston, jumps, tau: tau, strikes, derivatives: true, isLast: true)
+            for (index, k) in strikes.logMoneyness.enumerated() where !(plan?.range.contains(k) ?? false) {
+                receive(index, Self.worthless(k))
+            }
         }
+        guard let plan else { return }
         if plan.rule.count <= Double(accuracy.maximumNodes), vertical(plan, strikes, order, receive: receive) { return }
         throw refusal(plan)
     }
@@ -281,7 +286,7 @@ struct SliceEngine {
                 high = max(high, k)
             }
             guard low <= high else { continue }
-            reserve(8)
+            reserve(TiltedContour.groups)
             let found = unsafe records.withUnsafeMutableBytes { bytes in
                 unsafe TiltedContour.rule(
                     c, side: side, range: low...high, logTolerance: plan.logTolerance, derivatives: order != .price,

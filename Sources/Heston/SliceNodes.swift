@@ -255,8 +255,8 @@ enum JumpGreeks: Detail {
             }
             return nil
         }
-        // Those before `last` in any case, then two by two.
-        var groups = 0..<min(most, Int(rule.last / (4 * step)) + 1)
+        // Those to somewhat beyond `last`, where most sums end, then two by two: a few groups cost as much as more.
+        var groups = 0..<min(most, Int((rule.last + 0.4) / (4 * step)) + 1)
         while !groups.isEmpty {
             for group in groups { unsafe self[Pass.point, group] = rule.contour.point(step * nodes(group)) }
             unsafe logarithms(groups, c)

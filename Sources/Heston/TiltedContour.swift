@@ -162,7 +162,7 @@ struct TiltedContour {
         let negligible = 2 * family.cosineOfHalfWidth * (logTolerance - 4.6)
         var (peakA, peakB) = (PeakGuard(), PeakGuard())
         // Both edges to where most sums end, then four points of each at a time.
-        var count = 4
+        var count = Self.groups / 2
         var y = spacing * Vector(0, 1, 2, 3)
         while y[0] < farthest {
             for group in 0..<count {
@@ -192,19 +192,22 @@ struct TiltedContour {
         return nil
     }
 
+    /// Groups of `planes` that `rule` needs.
+    static let groups = 8
+
     /// Looks for peaks that the coarse sum does not see the whole of.
     private struct PeakGuard {
         private var before = (Double.infinity, Double.infinity)
 
         /// Where a term is above the highest allowed, or no number, or falls by more than e⁸ in one step, from one above
-        /// 1 that had risen by e: the flanks of a peak beside a singularity, which may be higher by far than its points.
+        /// 1 that had risen by e²: the flanks of a peak beside a singularity, which may be higher by far than its points.
         @inline(always)
         mutating func isSeen(_ logTerms: Vector, _ highest: Double) -> SIMDMask<SIMD4<Int64>> {
             let earlier = Vector(before.1, logTerms[0], logTerms[1], logTerms[2])
             let earliest = Vector(before.0, before.1, logTerms[0], logTerms[1])
             before = (logTerms[2], logTerms[3])
             let isFlank = (earlier .> .zero) .& ((earlier - logTerms) .> Vector(repeating: 8))
-            let isPeak = isFlank .& ((earlier - earliest) .> Vector(repeating: 1))
+            let isPeak = isFlank .& ((earlier - earliest) .> Vector(repeating: 2))
             return isPeak .| .!(logTerms .< Vector(repeating: highest))
         }
     }
