@@ -30,7 +30,7 @@ struct CalibrationProblem {
     private var statuses: [Calibration.Residual.Status]
     let totalWeight: Double
     private(set) var evaluations = 0
-    private var engine = SliceEngine()
+    private var engine: SliceEngine
     /// √weight·difference, one a target.
     private var residuals: [Double]
     /// `[targets × 5]`.
@@ -47,6 +47,7 @@ struct CalibrationProblem {
 
     init(_ quotes: [CalibrationQuote], accuracy: HestonPricer.Accuracy) throws(HestonError) {
         self.accuracy = accuracy
+        engine = SliceEngine(accuracy)
         statuses = []
         var usable: [Target] = []
         for (index, quote) in quotes.enumerated() {
@@ -129,7 +130,7 @@ struct CalibrationProblem {
         for slice in slices {
             do {
                 try engine.evaluate(
-                    parameters, tau: slice.tau, strikes: slice.strikes, accuracy: accuracy, order: .gradient
+                    parameters, tau: slice.tau, strikes: slice.strikes, order: .gradient
                 ) { index, value in
                     let position = slice.first + index
                     prices[position] = value.outOfTheMoney
@@ -288,19 +289,19 @@ struct CalibrationProblem {
         }
         for (tau, indices) in byTau {
             // A maturity that only unused quotes have may be beyond the pricer: then they stay without an answer.
-            try? engine.evaluate(
-                parameters, tau: tau, strikes: Strikes(logMoneyness: indices.map { quotes[$0].logMoneyness }),
-                accuracy: accuracy, order: .price
-            ) { position, value in
-                let quote = quotes[indices[position]]
-                guard value.outOfTheMoney > 0.1 * Self.informationFloor * accuracy.tolerance,
+            engine.restart()
+            let strikes = Strikes(logMoneyness: indices.map { quotes[$0].logMoneyness })
+            guard (try? engine.price(parameters, tau: tau, strikes: strikes)) != nil else { continue }
+            for (position, index) in indices.enumerated() {
+                let quote = quotes[index]
+                guard engine.prices[position] > 0.1 * Self.informationFloor * accuracy.tolerance,
                     let total = NormalisedBlack.totalVolatility(
-                        outOfTheMoney: value.outOfTheMoney, logMoneyness: quote.logMoneyness)
-                else { return }
+                        outOfTheMoney: engine.prices[position], logMoneyness: quote.logMoneyness)
+                else { continue }
                 let volatility = total / tau.squareRoot()
-                answers[indices[position]].modelVolatility = volatility
+                answers[index].modelVolatility = volatility
                 if quote.impliedVolatility.isFinite {
-                    answers[indices[position]].difference = volatility - quote.impliedVolatility
+                    answers[index].difference = volatility - quote.impliedVolatility
                 }
             }
         }

@@ -45,6 +45,31 @@ struct CharacteristicRoot {
         self.d = d
         self.modulus = modulus
     }
+
+    /// e^(−dτ).
+    @inline(always)
+    func decay(_ tau: Double) -> ComplexVector { ComplexVector.exp(-tau * d) }
+}
+
+/// Three reciprocals from one division.
+struct Reciprocals {
+    let big: ComplexVector
+    let w: ComplexVector
+    let d: ComplexVector
+
+    /// `modulus` is |d|².
+    @inline(always)
+    init(big: ComplexVector, w: ComplexVector, d: ComplexVector, modulus: Vector) {
+        let (bigSquare, wSquare) = (big.absoluteSquare, w.absoluteSquare)
+        let bigW = bigSquare * wSquare
+        let scale = 1 / (bigW * modulus)
+        let scaleD = scale * bigW
+        let scaleModulus = scale * modulus
+        let (scaleBig, scaleW) = (scaleModulus * wSquare, scaleModulus * bigSquare)
+        self.d = .init(d.real * scaleD, -d.imaginary * scaleD)
+        self.w = .init(w.real * scaleW, -w.imaginary * scaleW)
+        self.big = .init(big.real * scaleBig, -big.imaginary * scaleBig)
+    }
 }
 
 /// All that comes before the logarithm of 1 + z.
@@ -63,25 +88,20 @@ struct CharacteristicParts {
     let onePlusZ: ComplexVector
 
     @inline(always)
-    init(_ s: ComplexVector, _ c: CharacteristicConstants, _ root: CharacteristicRoot) {
+    init(
+        _ s: ComplexVector, _ c: CharacteristicConstants, _ root: CharacteristicRoot, decay e: ComplexVector
+    ) {
         w = s - s * s
         beta = c.kappa - c.rho * c.sigma * s
         d = root.d
-        e = ComplexVector.exp(-c.tau * d)
+        self.e = e
         oneMinusE = 1 - e
         // Of β + d and d − β, whose product is σ²w, one cancels: it is taken from the other.
         let isForward = beta.real .>= .zero
         let big = d + ComplexVector.select(isForward, beta, else: -beta)
-        // Three reciprocals from one division; |d|² is the modulus under the root.
-        let (bigSquare, wSquare) = (big.absoluteSquare, w.absoluteSquare)
-        let bigW = bigSquare * wSquare
-        let scale = 1 / (bigW * root.modulus)
-        let scaleD = scale * bigW
-        let scaleModulus = scale * root.modulus
-        let (scaleBig, scaleW) = (scaleModulus * wSquare, scaleModulus * bigSquare)
-        inverseD = .init(d.real * scaleD, -d.imaginary * scaleD)
-        inverseW = .init(w.real * scaleW, -w.imaginary * scaleW)
-        let wOverBig = w * ComplexVector(big.real * scaleBig, -big.imaginary * scaleBig)
+        let inverses = Reciprocals(big: big, w: w, d: d, modulus: root.modulus)
+        (inverseD, inverseW) = (inverses.d, inverses.w)
+        let wOverBig = w * inverses.big
         let small = c.sigma2 * wOverBig
         ratio = ComplexVector.select(isForward, wOverBig, else: (1 / c.sigma2) * big)
         r = 0.5 * (ComplexVector.select(isForward, small, else: big) * inverseD)
@@ -103,7 +123,8 @@ struct CharacteristicKernel {
 
     @inline(always)
     init(_ s: ComplexVector, _ c: CharacteristicConstants) {
-        parts = CharacteristicParts(s, c, CharacteristicRoot(s, c))
+        let root = CharacteristicRoot(s, c)
+        parts = CharacteristicParts(s, c, root, decay: root.decay(c.tau))
         (logOnePlusZ, inverse) = ComplexVector.logarithmAndReciprocal(onePlus: parts.z, parts.onePlusZ)
         level = -c.tau * parts.ratio - (2 / c.sigma2) * logOnePlusZ
         slope = -0.5 * (parts.w * parts.oneMinusE * parts.inverseD * inverse)

@@ -127,17 +127,18 @@ public struct OptionValue: Sendable, Equatable {
         self.jumpGradient = jumpGradient
     }
 
+    /// By parity, exactly: the same number is added to one side as is taken from the other. In units of the forward.
+    @inline(always)
+    static func inTheMoney(isCall: Bool, ratio: Double) -> Double { isCall ? max(0, 1 - ratio) : max(0, ratio - 1) }
+
     /// `ratio` is K/F; `carry` is S₀·e^(−qτ), the discounted forward; `discount` is e^(−rτ).
     @inline(always)
     init(
         _ value: NormalisedValue, isCall: Bool, ratio: Double, carry: Double, discount: Double, market: Market,
         _ detail: SurfacePricer.Detail
     ) {
-        // In the money by parity, exactly: the same number is added to one side as is taken from the other.
-        let inTheMoney = isCall ? max(0, 1 - ratio) : max(0, ratio - 1)
-        price = carry * (value.outOfTheMoney + inTheMoney)
-        (delta, gamma, digital, theta, gradient, jumpGradient) = (0, 0, 0, 0, .zero, .zero)
-        guard detail != .prices else { return }
+        price = carry * (value.outOfTheMoney + Self.inTheMoney(isCall: isCall, ratio: ratio))
+        (delta, gamma, digital, theta) = (0, 0, 0, 0)
         let g = value.gradient
         gradient = .init(
             kappa: carry * g.0, theta: carry * g.1, sigma: carry * g.2, rho: carry * g.3, v0: carry * g.4)

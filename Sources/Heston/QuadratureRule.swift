@@ -5,21 +5,32 @@ internal import Kernels
 //     m(k) = (1/2πi) ∫ e^((1−s)k) M(s) / (s(1 − s)) ds,   0 < Re s < 1,
 //
 // on the vertical line s = ½ + ix, where m(k)·e^(−k/2) = g(k) = (1/π) ∫₀^∞ Re[e^(−ixk) M(½ + ix)] / (x² + ¼) dx, by the
-// trapezoidal rule of step h on [0, X]. Both its errors have bounds in closed form, so that the rule is chosen and an
-// accuracy is promised before the first node is evaluated; nothing is measured by hope. Where the distribution is so
-// skewed or M decays so slowly that this takes too many nodes, TiltedContour.swift has the other path.
+// midpoint rule of step h: nodes (j + ½)h, j = 0 ..< N. Both its errors have bounds in closed form, so that the rule is
+// chosen and an accuracy is promised before the first node is evaluated; nothing is measured by hope. Where the
+// distribution is so skewed or M decays so slowly that this takes too many nodes, TiltedContour.swift has the other
+// path.
 //
-// Step. By Poisson's formula the rule gives Σₙ g(k + nL), L = 2π/h, exactly. Since g(y) = e^(−|y|/2) − V(y), with V ≥ 0
-// the out-of-the-money price times e^(−y/2)/F, the first part of the aliases is a geometric series, which is added
-// back; what is left is Σ_{n≠0} V(k + nL). Markov's inequality bounds V by any finite moment:
+// Step. By Poisson's formula the endless rule gives Σₙ (−1)ⁿ g(k + nL), L = 2π/h, exactly. Since g(y) = e^(−|y|/2) −
+// V(y), with V ≥ 0 the out-of-the-money price times e^(−y/2)/F, the first part of the aliases is a geometric series,
+// which is taken off; what is left is at most Σ_{n≠0} V(k + nL). Markov's inequality bounds V by any finite moment:
 //
 //     V(y) ≤ c(s)·M(½ ± s)·e^(−s|y|),  s > ½,  c(s) = (s−½)^(s−½)/(s+½)^(s+½),  + for y > 0, − for y < 0.
 //
 // Truncation. Given the path of v, ln S is normal with variance (1 − ρ²)I, I = ∫v dt; hence |M(½ + ix)| ≤ B(x), the
 // joint Laplace transform of v_τ and I at real arguments: decreasing and log-concave in x, in closed form, and with
-// the true decay rate.
+// the true decay rate. −ln B rises at least at the rate r of any chord before X: the nodes from X on add at most
+// h·B(X)/πX²·(1 + e^(−rh) + …) ≤ (h + 1/r)·B(X)/πX².
 //
-// Each search tries points four at a time: every one of them gives a valid bound, so the best is taken as it is.
+// Each search tries points four at a time: every one of them gives a valid bound, so the best is taken as it is. Where
+// it looks first is what the maturity before taught.
+
+/// Where the searches begin, as multiples of their guesses.
+struct RuleHints: Equatable {
+    /// Of a normal density's best s.
+    var right = 0.7
+    var left = 0.7
+    var cutoff = 0.9
+}
 
 /// How far from the forward an option can be and still be worth something.
 struct Reach: Equatable {
@@ -28,57 +39,86 @@ struct Reach: Equatable {
     /// The same for −y.
     var left: Double
 
-    /// Where a search found its best s, as a fraction of a normal density's: near by for the next maturity.
-    struct Hint {
-        var right = 0.7
-        var left = 0.7
-    }
-
+    /// - Parameter variance: about that of ln S: where the search begins.
     /// - Parameter logTolerance: ln of the tolerated V.
     /// - Parameter derivatives: the same for the derivatives by the jumps' parameters.
+    /// - Parameter hopeless: where both sides together are longer than that, they need not be as short as they can.
     init(
-        _ heston: HestonParameters, _ jumps: Jumps, tau: Double, logTolerance: Double, derivatives: Bool,
-        hint: inout Hint
+        _ heston: HestonParameters, _ jumps: Jumps, tau: Double, variance: Double, logTolerance: Double,
+        derivatives: Bool, hopeless: Double, hints: inout RuleHints
     ) {
         // For a normal density the best s is √(2·ln(1/ε)/w).
-        let variance = heston.expectedTotalVariance(tau: tau) + jumps.variance
         let guess = (-2 * logTolerance / variance).squareRoot()
-        right = Self.length(1, guess, heston, jumps, tau, logTolerance, derivatives, &hint.right)
-        left = Self.length(-1, guess, heston, jumps, tau, logTolerance, derivatives, &hint.left)
+        let half = Vector(repeating: 0.5)
+        let signs = Vector(1, 1, -1, -1)
+        // ln 4: two sides, and the rest of the geometric series, below the first term for sL > ln 2.
+        let digits = 1.3862943611198906 - logTolerance
+        var (right, left) = (Search(s: guess * hints.right), Search(s: guess * hints.left))
+        for turn in 0..<5 {
+            let trial = Vector(right.s, Search.lower * right.s, left.s, Search.lower * left.s)
+            let s = VectorMath.select(trial .< half, half, else: trial)
+            var moment = Self.logMoment(half + signs * s, heston, tau: tau)
+            if !jumps.areNone { moment += jumps.logMoment(half + signs * s, derivatives: derivatives) }
+            // ln c(s) ≤ −ln(s + ½) − (s − ½)/(s + ½).
+            let rest = digits - VectorMath.log(s + half) - (s - half) / (s + half)
+            let lengths = (moment + rest) / s
+            let quotients = (s * s - .init(repeating: 0.25)) / moment
+            right.consider((s[0], s[1]), lengths: (lengths[0], lengths[1]), (quotients[0], quotients[1]), rest[0])
+            left.consider((s[2], s[3]), lengths: (lengths[2], lengths[3]), (quotients[2], quotients[3]), rest[2])
+            if right.isDone && left.isDone { break }
+            if turn >= 1, right.shortest + left.shortest > hopeless { break }
+        }
+        (hints.right, hints.left) = (right.s / guess, left.s / guess)
+        // M(0) = M(1) = 1 always.
+        self.right = max(0.1, min(right.shortest, 2 * digits))
+        self.left = max(0.1, min(left.shortest, 2 * digits))
     }
 
-    private static func length(
-        _ side: Double, _ guess: Double, _ heston: HestonParameters, _ jumps: Jumps, _ tau: Double,
-        _ logTolerance: Double, _ derivatives: Bool, _ hint: inout Double
-    ) -> Double {
-        let half = Vector(repeating: 0.5)
+    /// One side's way to the s where (ln M + rest)/s is least, by two trials a turn.
+    private struct Search {
+        /// To be tried next, with `lower` times it; in the end, where to begin at the next maturity.
+        var s: Double
         var shortest = Double.infinity
-        // A lighter tail's s is near the guess, a heavy tail's far below it: downhill from the hint, four at a time.
-        var center = hint
-        for turn in 0..<4 {
-            let factors = center * Vector(1.3, 1.05, 0.8, 0.55)
-            let trial = guess * factors
-            let s = VectorMath.select(trial .< half, half, else: trial)
-            var moment = logMoment(half + side * s, heston, tau: tau)
-            if !jumps.areNone { moment += jumps.logMoment(half + side * s, derivatives: derivatives) }
-            // ln c(s) ≤ −ln(s + ½) − (s − ½)/(s + ½). ln 4: two sides, and the rest of the geometric series, below the
-            // first term for sL > ln 2.
-            let constant = VectorMath.log(s + half) + (s - half) / (s + half)
-            let lengths = (moment - constant + (1.3862943611198906 - logTolerance)) / s
-            var best = -1
-            for lane in 0..<4 where lengths[lane] < shortest { (shortest, best) = (lengths[lane], lane) }
-            if best >= 0 { hint = factors[best] }
-            // At an edge the optimum may lie beyond it.
-            if best == 0, turn == 0 {
-                center *= 2
-            } else if best == 3 || !shortest.isFinite {
-                center *= 0.4
-            } else {
-                break
+        var isDone = false
+        /// The largest s known to have a moment, and the least known to have none.
+        private var finite = 0.0
+        private var infinite = Double.infinity
+
+        static let lower = 0.88
+
+        init(s: Double) { self.s = s }
+
+        /// Takes lengths and (s² − ¼)/ln M at two s, the larger one first. That quotient is constant for a normal
+        /// density, and falls about linearly to 0 where moments explode: as a − b·s it gives the best s and its length.
+        @inline(always)
+        mutating func consider(
+            _ s: (Double, Double), lengths: (Double, Double), _ quotients: (Double, Double), _ rest: Double
+        ) {
+            shortest = min(shortest, lengths.0, lengths.1)
+            guard s.0 > s.1 else {
+                isDone = true
+                return
             }
+            guard lengths.0.isFinite else {
+                infinite = lengths.1.isFinite ? s.0 : s.1
+                if lengths.1.isFinite { finite = max(finite, s.1) }
+                self.s = finite > 0 ? 0.5 * (finite + infinite) : 0.35 * s.0
+                return
+            }
+            finite = max(finite, s.0)
+            let b = (quotients.1 - quotients.0) / (s.0 - s.1)
+            let a = quotients.0 + b * s.0
+            let (rootA, root) = (a.squareRoot(), rest.squareRoot())
+            let denominator = rootA + b * root
+            guard denominator > 0 else {
+                self.s = 2 * s.0
+                return
+            }
+            isDone = root * (rootA + denominator) > 0.97 * a * shortest
+            self.s = min(max(a * root / denominator, 0.4 * s.0), 2.5 * s.0, 0.5 * (finite + infinite))
+            // Moments explode sooner at the next maturity.
+            if isDone { self.s *= 0.97 }
         }
-        // M(0) = M(1) = 1 always.
-        return max(0.1, min(shortest, 2 * (1.3862943611198906 - logTolerance)))
     }
 
     /// ln E[(S_τ/F)^q] for real q; ∞ where the moment has exploded (Andersen, Piterbarg 2007, proposition 3.1).
@@ -130,7 +170,7 @@ struct Reach: Equatable {
     }
 }
 
-/// The trapezoidal rule on Lewis's line for one maturity: nodes x_j = j·step, j = 0 ..< count.
+/// The midpoint rule on Lewis's line for one maturity: nodes x_j = (j + ½)·step, j = 0 ..< count.
 struct QuadratureRule: Equatable {
     var step: Double
     /// ∞ where no cutoff was found.
@@ -139,44 +179,67 @@ struct QuadratureRule: Equatable {
     /// The rule whose error in price/(discounted forward) is at most `tolerance` for all k = ln(K/F) in `range`, which
     /// lies within `reach`.
     ///
+    /// - Parameter cutoffs: at and about where the last node will be.
     /// - Parameter logTolerance: ln of the tolerated error of g.
     /// - Parameter derivatives: also bounds the tail of the integrals with x² more in them (gamma, gradients).
     init(
-        _ heston: HestonParameters, tau: Double, range: ClosedRange<Double>, reach: Reach, logTolerance: Double,
-        derivatives: Bool
+        _ heston: HestonParameters, tau: Double, range: ClosedRange<Double>, reach: Reach, cutoffs first: Cutoffs,
+        logTolerance: Double, derivatives: Bool
     ) {
         let period = max(reach.right - range.lowerBound, reach.left + range.upperBound)
         step = 2 * .pi / period
-        let cutoff = Self.cutoff(heston, tau: tau, logTolerance: logTolerance, derivatives: derivatives)
-        count = (cutoff / step).rounded(.up) + 1
+        var cutoffs = first
+        var cutoff = Double.infinity
+        for _ in 0..<10 {
+            cutoff = min(cutoff, cutoffs.least(step: step, logTolerance: logTolerance, derivatives: derivatives))
+            let (low, high) = (cutoffs.x[1], 1.2 * cutoffs.x[3])
+            if cutoff > low && cutoff < high { break }
+            let center = cutoff.isFinite ? (cutoff > low ? cutoff : 0.75 * cutoffs.center) : 4 * cutoffs.center
+            cutoffs = Cutoffs(heston, tau: tau, center: center)
+        }
+        // The first node left out is there or beyond.
+        count = max(1, (cutoff / step - 0.5).rounded(.up))
     }
 
-    /// An X beyond which the integral is below the tolerance.
-    static func cutoff(_ heston: HestonParameters, tau: Double, logTolerance: Double, derivatives: Bool) -> Double {
-        // A normal distribution's, and that of the exponential decay which takes over where σ is large.
-        let normal = -2 * logTolerance / heston.expectedTotalVariance(tau: tau)
+    /// Where the search for the cutoff begins without a hint: a normal distribution's, and that of the exponential
+    /// decay which takes over where σ is large.
+    static func guess(_ heston: HestonParameters, tau: Double, variance: Double, logTolerance: Double) -> Double {
+        let normal = -2 * logTolerance / variance
         let rate = (heston.v0 + heston.kappa * heston.theta * tau) / heston.sigma
         let exponential = -logTolerance / (rate * (1 - heston.rho * heston.rho).squareRoot())
-        let guess = (normal + exponential * exponential).squareRoot()
-        // B is log-concave (its exponent is made of hyperbolas), so that ∫_X^∞ B ≤ B(X)/c for the slope c of −ln B at X
-        // or anywhere before it, such as a chord's.
-        let power = derivatives ? 0.0 : -2.0
-        var (before, height) = (0.0, 0.0)
-        for factors in [
-            Vector(0.62, 0.72, 0.8, 0.87), Vector(0.94, 1.01, 1.1, 1.25), Vector(1.5, 2, 4, 16),
-            Vector(64, 300, 1e3, 1e4),
-        ] {
-            let x = guess * factors
-            let envelope = logEnvelope(x, heston, tau: tau)
-            let rest = power * VectorMath.log(x) - .init(repeating: logTolerance + 1.1447298858494002)
-            for lane in 0..<4 {
-                let slope = (height - envelope[lane]) / (x[lane] - before)
-                (before, height) = (x[lane], envelope[lane])
-                // exp rather than log: it is asked once, at the end of the search.
-                if slope > 0, height + rest[lane] < 30, exp(height + rest[lane]) <= slope { return x[lane] }
-            }
+        return (normal + exponential * exponential).squareRoot()
+    }
+
+    /// B at four x about a center, and the slopes between them.
+    struct Cutoffs {
+        let center: Double
+        let x: Vector
+        private let envelope: Vector
+        /// From the second on, −ln B's of the chord from the point before; elsewhere and where it does not rise, no
+        /// positive number.
+        private let slope: Vector
+
+        init(_ heston: HestonParameters, tau: Double, center: Double) {
+            self.center = center
+            x = center * Vector(0.72, 0.84, 0.95, 1.05)
+            envelope = logEnvelope(x, heston, tau: tau)
+            let before = Vector(-.infinity, envelope[0], envelope[1], envelope[2])
+            let rise = (before - envelope) / (center * Vector(1, 0.12, 0.11, 0.1))
+            slope = VectorMath.select(before .< Vector(repeating: .infinity), rise, else: .zero)
         }
-        return .infinity
+
+        /// The least X found from which on the nodes add less than the tolerance, ∞ for none.
+        @inline(always)
+        func least(step: Double, logTolerance: Double, derivatives: Bool) -> Double {
+            let isFalling = slope .> .zero
+            let room = (step + 1 / slope) / (derivatives ? .init(repeating: 1) : x * x)
+            // (ln π.)
+            let excess = envelope + VectorMath.log(VectorMath.select(isFalling, room, else: .init(repeating: 1)))
+                - (logTolerance + 1.1447298858494002)
+            // What is left over is gone after as many more steps of the slope, which only grows.
+            let more = VectorMath.select(excess .> .zero, excess / slope, else: .zero)
+            return VectorMath.select(isFalling, x + more, else: .init(repeating: .infinity)).min()
+        }
     }
 
     /// ln B(x) ≥ ln |M(½ + ix)|, decreasing in x; ∞ where the bound does not exist (small x).
@@ -198,7 +261,7 @@ struct QuadratureRule: Equatable {
         let change = y * (1 - e) / (1 - y)
         let onePlus = VectorMath.log(
             onePlus: change, where: change.magnitudes .< Vector(repeating: 0.5),
-            else: VectorMath.select(change .> Vector(repeating: -0.5), 1 + change, else: .init(repeating: 1)))
+            else: VectorMath.select(change .> Vector(repeating: -1), 1 + change, else: .init(repeating: 1)))
         let level = tau * lower - (2 / sigma2) * onePlus
         let fixed = -start * (heston.v0 + kappa * heston.theta * tau)
         let value = heston.v0 * slope + kappa * heston.theta * level + .init(repeating: fixed)

@@ -20,24 +20,47 @@ struct NormalisedValue {
 
 /// The strikes of one maturity: k = ln(K/F), and K/F.
 struct Strikes {
-    private(set) var logMoneyness: [Double]
-    private(set) var ratio: [Double]
+    private(set) var logMoneyness: [Double] = []
+    private(set) var ratio: [Double] = []
+    /// The largest |k|.
+    private(set) var widest = 0.0
+    /// All of them four at a time; the last one fills what is left.
+    fileprivate private(set) var fours: [Four] = []
+
+    /// What the line's sums need of four strikes.
+    fileprivate struct Four {
+        var k: Vector
+        var ratio: Vector
+        /// e^(k/2).
+        var root: Vector
+        /// m less the out-of-the-money price.
+        var limit: Vector
+    }
 
     init(logMoneyness: [Double]) {
-        self.logMoneyness = logMoneyness
-        ratio = logMoneyness.map { exp($0) }
+        for k in logMoneyness { append(k, exp(k)) }
     }
 
     init(_ strikes: [Double], forward: Double) {
-        ratio = strikes.map { $0 / forward }
-        logMoneyness = ratio.map { log($0) }
+        for strike in strikes { append(log(strike / forward), strike / forward) }
     }
 
     var count: Int { logMoneyness.count }
 
-    mutating func append(_ k: Double) {
+    mutating func append(_ k: Double) { append(k, exp(k)) }
+
+    private mutating func append(_ k: Double, _ ratio: Double) {
+        let lane = count % 4
         logMoneyness.append(k)
-        ratio.append(exp(k))
+        self.ratio.append(ratio)
+        widest = max(widest, abs(k))
+        if lane == 0 { fours.append(Four(k: .zero, ratio: .zero, root: .zero, limit: .zero)) }
+        for place in lane..<4 {
+            fours[fours.count - 1].k[place] = k
+            fours[fours.count - 1].ratio[place] = ratio
+            fours[fours.count - 1].root[place] = ratio.squareRoot()
+            fours[fours.count - 1].limit[place] = k >= 0 ? 1 : ratio
+        }
     }
 }
 
@@ -47,61 +70,128 @@ struct SliceEngine {
     /// What is computed beside the price.
     enum Order: Equatable { case price, gradient, greeks }
 
-    /// Planes of `stride` numbers, real and imaginary parts by turns: s, M times the weights, then the same of its five
-    /// derivatives and of that by time; with jumps, of three more.
-    private var planes: [Double] = []
-    private var stride = 0
-    private var hint = Reach.Hint()
+    let accuracy: HestonPricer.Accuracy
+    /// ln of what each source of error may add to a price.
+    private let logTolerance: Double
+    /// `Planes`.
+    private var records: [Vector] = []
+    private var hints = RuleHints()
+    /// Out of the money, in units of the discounted forward and in the order of the strikes: what `price` leaves. Room
+    /// for all of the last four.
+    private(set) var prices: [Double] = []
+    /// Of the strikes, four at a time.
+    private var phases: [LinePhases] = []
 
-    private static let planeCount = 16
-    private static let planeCountWithJumps = 22
+    /// Vectors of a group of nodes: s, M times the weights, then the same of its five derivatives and of that by time;
+    /// with jumps, of three more. Real and imaginary parts by turns.
+    static let recordCount = 22
     /// With more nodes than this on the vertical line, the tilted contour is cheaper.
     private static let verticalLimit = 160.0
 
-    init() {}
+    init(_ accuracy: HestonPricer.Accuracy) {
+        self.accuracy = accuracy
+        // Half of it is for each source of error.
+        logTolerance = log(0.5 * accuracy.tolerance)
+    }
 
     /// Forgets what the maturities before taught, so that equal surfaces get equal bits: call it before the first one.
-    mutating func restart() { hint = Reach.Hint() }
+    mutating func restart() { hints = RuleHints() }
 
-    /// Answers for each of `strikes`, in any order, through `receive(index, value)`.
-    mutating func evaluate(
-        _ heston: HestonParameters, jumps: Jumps = .none, tau: Double, strikes: Strikes,
-        accuracy: HestonPricer.Accuracy, order: Order, receive: (Int, NormalisedValue) -> Void
-    ) throws(HestonError) {
-        guard strikes.count > 0 else { return }
-        let derivatives = order != .price
-        var widest = 0.0
-        for k in strikes.logMoneyness { widest = max(widest, abs(k)) }
-        // Prices are e^(k/2)·g: the factor comes off the tolerance. Half of it is for each source of error.
-        let logTolerance = log(0.5 * accuracy.tolerance) - 0.5 * widest
+    /// How one maturity is computed.
+    private struct Plan {
+        var constants: CharacteristicConstants
+        /// Of the strikes that are worth something.
+        var range: ClosedRange<Double>
+        var rule: QuadratureRule
+        /// ln of the tolerated error of g.
+        var logTolerance: Double
+    }
+
+    /// `nil` where all strikes are worthless. `isLast`: the line has to do, however many nodes it takes.
+    private mutating func plan(
+        _ heston: HestonParameters, _ jumps: Jumps, tau: Double, _ strikes: Strikes, derivatives: Bool,
+        isLast: Bool = false
+    ) -> Plan? {
+        // Prices are e^(k/2)·g: the factor comes off the tolerance.
+        let logTolerance = self.logTolerance - 0.5 * strikes.widest
+        let variance = heston.roughTotalVariance(tau: tau)
+        let guess = QuadratureRule.guess(heston, tau: tau, variance: variance, logTolerance: logTolerance)
+        // Before the reach is known, so that the processor can do both at once: each alone is a chain of waits.
+        let cutoffs = QuadratureRule.Cutoffs(heston, tau: tau, center: hints.cutoff * guess)
         // Where a price is ε, its derivative by v₀ is at most about ln(1/ε)·ε/v₀.
         let reach = Reach(
-            heston, jumps, tau: tau, logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance,
-            derivatives: derivatives, hint: &hint)
+            heston, jumps, tau: tau, variance: jumps.areNone ? variance : variance + jumps.variance,
+            logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance,
+            derivatives: derivatives,
+            hopeless: isLast ? .infinity : 2 * Self.verticalLimit * 2 * .pi / cutoffs.center, hints: &hints)
         var (low, high) = (Double.infinity, -Double.infinity)
         for k in strikes.logMoneyness where k <= reach.right && k >= -reach.left {
             low = min(low, k)
             high = max(high, k)
         }
-        for (index, k) in strikes.logMoneyness.enumerated() where !(k <= reach.right && k >= -reach.left) {
+        guard low <= high else { return nil }
+        let rule = QuadratureRule(
+            heston, tau: tau, range: low...high, reach: reach, cutoffs: cutoffs, logTolerance: logTolerance,
+            derivatives: derivatives)
+        let cutoff = rule.count * rule.step
+        if cutoff.isFinite { hints.cutoff = cutoff / guess }
+        return Plan(
+            constants: CharacteristicConstants(heston, tau: tau, jumps: jumps), range: low...high, rule: rule,
+            logTolerance: logTolerance)
+    }
+
+    /// Leaves each strike's price in `prices`.
+    mutating func price(
+        _ heston: HestonParameters, jumps: Jumps = .none, tau: Double, strikes: Strikes
+    ) throws(HestonError) {
+        let room = 4 * strikes.fours.count
+        if prices.count < room {
+            prices = [Double](repeating: 0, count: room)
+            phases = [LinePhases](repeating: LinePhases(), count: strikes.fours.count)
+        }
+        guard var plan = plan(heston, jumps, tau: tau, strikes, derivatives: false) else {
+            for index in 0..<room { prices[index] = 0 }
+            return
+        }
+        if plan.rule.count > Self.verticalLimit {
+            for index in 0..<room { prices[index] = 0 }
+            if tilted(plan, strikes, .price, receive: { engine, index, value in
+                engine.prices[index] = value.outOfTheMoney
+            }) {
+                return
+            }
+            plan = self.plan(heston, jumps, tau: tau, strikes, derivatives: false, isLast: true) ?? plan
+        }
+        if plan.rule.count <= Double(accuracy.maximumNodes), verticalPrices(plan, strikes) { return }
+        throw refusal(plan)
+    }
+
+    /// Answers for each of `strikes`, in any order, through `receive(index, value)`.
+    mutating func evaluate(
+        _ heston: HestonParameters, jumps: Jumps = .none, tau: Double, strikes: Strikes, order: Order,
+        receive: (Int, NormalisedValue) -> Void
+    ) throws(HestonError) {
+        var plan = plan(heston, jumps, tau: tau, strikes, derivatives: true)
+        for (index, k) in strikes.logMoneyness.enumerated() where !(plan?.range.contains(k) ?? false) {
             receive(index, Self.worthless(k))
         }
-        guard low <= high else { return }
-        let rule = QuadratureRule(
-            heston, tau: tau, range: low...high, reach: reach, logTolerance: logTolerance, derivatives: derivatives)
-        let constants = CharacteristicConstants(heston, tau: tau, jumps: jumps)
-        if rule.count > Self.verticalLimit,
-            tilted(constants, strikes, low...high, accuracy, order, logTolerance: logTolerance, receive: receive)
-        {
-            return
+        guard let first = plan else { return }
+        if first.rule.count > Self.verticalLimit {
+            if tilted(first, strikes, order, receive: { _, index, value in receive(index, value) }) { return }
+            plan = self.plan(heston, jumps, tau: tau, strikes, derivatives: true, isLast: true)
+            for (index, k) in strikes.logMoneyness.enumerated() where !(plan?.range.contains(k) ?? false) {
+                receive(index, Self.worthless(k))
+            }
         }
-        if rule.count <= Double(accuracy.maximumNodes),
-            vertical(constants, strikes, low...high, rule, order, receive: receive)
-        {
-            return
-        }
-        throw .accuracyNotReached(
-            tau: tau, tolerance: accuracy.tolerance, nodesNeeded: rule.count, nodesAllowed: accuracy.maximumNodes)
+        guard let plan else { return }
+        if plan.rule.count <= Double(accuracy.maximumNodes), vertical(plan, strikes, order, receive: receive) { return }
+        throw refusal(plan)
+    }
+
+    private func refusal(_ plan: Plan) -> HestonError {
+        .accuracyNotReached(
+            tau: plan.constants.tau, tolerance: accuracy.tolerance, nodesNeeded: plan.rule.count,
+            nodesAllowed: accuracy.maximumNodes)
     }
 
     /// Beyond the reach: nothing, within the tolerance.
@@ -113,51 +203,68 @@ struct SliceEngine {
 
     // MARK: The vertical line
 
+    /// The aliases of e^(−|y|/2), Σ_{n≠0} (−1)ⁿ·e^(−|k + nL|/2) = −2cosh(k/2)/(e^(L/2) + 1), over 2cosh(k/2).
+    private static func tail(_ step: Double) -> Double { -1 / (exp(.pi / step) + 1) }
+
+    /// False where a sum is no number.
+    private mutating func verticalPrices(_ plan: Plan, _ strikes: Strikes) -> Bool {
+        let (c, step) = (plan.constants, plan.rule.step)
+        let groups = (Int(plan.rule.count) + 3) / 4
+        reserve(groups)
+        let tail = Self.tail(step)
+        let (low, high) = (Vector(repeating: plan.range.lowerBound), Vector(repeating: plan.range.upperBound))
+        // All of them before the nodes: chains of their own, which the processor follows side by side.
+        for (index, four) in strikes.fours.enumerated() { phases[index] = LinePhases(step * four.k) }
+        return unsafe records.withUnsafeMutableBytes { bytes in
+            let planes = unsafe Planes(bytes.baseAddress!)
+            if c.jumps.areNone {
+                unsafe planes.fillVertical(c, step: step, groups: groups, PriceOnly.self)
+            } else {
+                unsafe planes.fillVertical(c, step: step, groups: groups, JumpPrice.self)
+            }
+            return unsafe prices.withUnsafeMutableBytes { prices in
+                var check = Vector.zero
+                for index in 0..<strikes.fours.count {
+                    let four = strikes.fours[index]
+                    let isInRange = (four.k .>= low) .& (four.k .<= high)
+                    let sums = unsafe planes.lineSums(
+                        phases[index], groups: groups, count: min(4, strikes.count - 4 * index))
+                    let m = four.root * sums - tail * (1 + four.ratio)
+                    check += m
+                    let rest = four.limit - m
+                    unsafe prices.storeBytes(
+                        of: VectorMath.select(isInRange .& (rest .> .zero), rest, else: .zero),
+                        toByteOffset: 32 * index, as: Vector.self)
+                }
+                return check.total().isFinite
+            }
+        }
+    }
+
     /// False where a sum is no number.
     private mutating func vertical(
-        _ c: CharacteristicConstants, _ strikes: Strikes, _ range: ClosedRange<Double>, _ rule: QuadratureRule,
-        _ order: Order, receive: (Int, NormalisedValue) -> Void
+        _ plan: Plan, _ strikes: Strikes, _ order: Order, receive: (Int, NormalisedValue) -> Void
     ) -> Bool {
-        let nodeCount = Int(rule.count)
-        let groups = (nodeCount + 3) / 4
-        reserve(4 * groups, c.jumps)
-        let (stride, step, hasJumps) = (self.stride, rule.step, !c.jumps.areNone)
-        // The aliases of e^(−|y|/2): Σ_{n≠0} e^(−|k + nL|/2) = 2cosh(k/2)/(e^(L/2) − 1).
-        let tail = 1 / expm1(.pi / step)
-        return unsafe planes.withUnsafeMutableBytes { bytes in
-            let planes = unsafe Planes(bytes.baseAddress!, stride: stride)
+        let (c, step) = (plan.constants, plan.rule.step)
+        let groups = (Int(plan.rule.count) + 3) / 4
+        reserve(groups)
+        let tail = Self.tail(step)
+        return unsafe records.withUnsafeMutableBytes { bytes in
+            let planes = unsafe Planes(bytes.baseAddress!)
             switch (order, c.jumps.areNone) {
-            case (.price, true): unsafe planes.fillVertical(c, step: step, count: nodeCount, PriceOnly.self)
-            case (.gradient, true): unsafe planes.fillVertical(c, step: step, count: nodeCount, WithDerivatives.self)
-            case (.greeks, true): unsafe planes.fillVertical(c, step: step, count: nodeCount, WithGreeks.self)
-            case (.price, false): unsafe planes.fillVertical(c, step: step, count: nodeCount, JumpPrice.self)
-            case (_, false): unsafe planes.fillVertical(c, step: step, count: nodeCount, JumpGreeks.self)
-            }
-            func phase(_ index: Int) -> Rotation {
-                Rotation(angle: step * strikes.logMoneyness[index], scale: strikes.ratio[index].squareRoot())
-            }
-            func answer(_ index: Int, _ raw: Sums) -> Bool {
-                var sums = raw
-                sums.price -= tail * (strikes.ratio[index] + 1)
-                sums.delta += tail
-                receive(index, sums.value(strikes.logMoneyness[index], strikes.ratio[index]))
-                return sums.isFinite
+            case (.gradient, true): unsafe planes.fillVertical(c, step: step, groups: groups, WithDerivatives.self)
+            case (_, true): unsafe planes.fillVertical(c, step: step, groups: groups, WithGreeks.self)
+            case (_, false): unsafe planes.fillVertical(c, step: step, groups: groups, JumpGreeks.self)
             }
             var isSound = true
-            var index = 0
-            while index < strikes.count {
-                defer { index += 1 }
-                guard range.contains(strikes.logMoneyness[index]) else { continue }
-                guard order == .price, index + 1 < strikes.count, range.contains(strikes.logMoneyness[index + 1]) else {
-                    let sums = unsafe planes.sums(phase(index), groups: groups, order, hasJumps: hasJumps)
-                    isSound = answer(index, sums) && isSound
-                    continue
-                }
-                // Two strikes share each node's way from memory.
-                let (first, second) = unsafe planes.priceSums(phase(index), phase(index + 1), groups)
-                isSound = answer(index, first) && isSound
-                index += 1
-                isSound = answer(index, second) && isSound
+            for (index, k) in strikes.logMoneyness.enumerated() where plan.range.contains(k) {
+                let ratio = strikes.ratio[index]
+                let phase = Rotation(angle: step * k, scale: ratio.squareRoot())
+                var sums = unsafe planes.sums(phase, groups: groups, order, hasJumps: !c.jumps.areNone)
+                sums.price -= tail * (ratio + 1)
+                sums.delta += tail
+                isSound = isSound && sums.isFinite
+                receive(index, sums.value(k, ratio))
             }
             return isSound
         }
@@ -167,11 +274,10 @@ struct SliceEngine {
 
     /// False where no rule reaches the tolerance, or a sum is no number.
     private mutating func tilted(
-        _ c: CharacteristicConstants, _ strikes: Strikes, _ range: ClosedRange<Double>,
-        _ accuracy: HestonPricer.Accuracy, _ order: Order, logTolerance: Double,
-        receive: (Int, NormalisedValue) -> Void
+        _ plan: Plan, _ strikes: Strikes, _ order: Order, receive: (inout SliceEngine, Int, NormalisedValue) -> Void
     ) -> Bool {
         var isSound = true
+        let (c, range) = (plan.constants, plan.range)
         let shift = c.rho / c.sigma * (c.v0 + c.kappaTheta * c.tau) + c.jumps.count * c.jumps.meanJump
         for side in [1.0, -1.0] {
             var (low, high) = (Double.infinity, -Double.infinity)
@@ -180,26 +286,22 @@ struct SliceEngine {
                 high = max(high, k)
             }
             guard low <= high else { continue }
-            reserve(32, c.jumps)
-            let found = unsafe planes.withUnsafeMutableBytes { [stride] bytes in
+            reserve(TiltedContour.groups)
+            let found = unsafe records.withUnsafeMutableBytes { bytes in
                 unsafe TiltedContour.rule(
-                    c, side: side, range: low...high, logTolerance: logTolerance, derivatives: order != .price,
-                    planes: Planes(bytes.baseAddress!, stride: stride))
+                    c, side: side, range: low...high, logTolerance: plan.logTolerance, derivatives: order != .price,
+                    planes: Planes(bytes.baseAddress!))
             }
-            guard let rule = found,
-                let groups = fill(
-                    c, rule, low...high, order,
-                    accuracy, logTolerance: logTolerance)
+            guard let rule = found, let groups = fill(c, rule, low...high, order, logTolerance: plan.logTolerance)
             else { return false }
-            let stride = self.stride
-            unsafe planes.withUnsafeMutableBytes { bytes in
-                let planes = unsafe Planes(bytes.baseAddress!, stride: stride)
-                for (index, k) in strikes.logMoneyness.enumerated()
-                where range.contains(k) && (k + shift >= 0) == (side > 0) {
-                    let sums = unsafe planes.sums(Exponential(k: k), groups: groups, order, hasJumps: !c.jumps.areNone)
-                    isSound = isSound && sums.isFinite
-                    receive(index, sums.value(k, strikes.ratio[index]))
+            for (index, k) in strikes.logMoneyness.enumerated()
+            where range.contains(k) && (k + shift >= 0) == (side > 0) {
+                let sums = unsafe records.withUnsafeMutableBytes { bytes in
+                    unsafe Planes(bytes.baseAddress!).sums(
+                        Exponential(k: k), groups: groups, order, hasJumps: !c.jumps.areNone)
                 }
+                isSound = isSound && sums.isFinite
+                receive(&self, index, sums.value(k, strikes.ratio[index]))
             }
         }
         return isSound
@@ -207,19 +309,18 @@ struct SliceEngine {
 
     /// Fills the planes until nothing is left to add; the groups of four nodes, or `nil` where that takes too many.
     private mutating func fill(
-        _ c: CharacteristicConstants, _ rule: TiltedContour.Rule, _ range: ClosedRange<Double>,
-        _ order: Order, _ accuracy: HestonPricer.Accuracy, logTolerance: Double
+        _ c: CharacteristicConstants, _ rule: TiltedContour.Rule, _ range: ClosedRange<Double>, _ order: Order,
+        logTolerance: Double
     ) -> Int? {
         let most = min(Double(accuracy.maximumNodes), (TiltedContour.farthest / rule.step).rounded(.up))
         let mostGroups = Int((most / 4).rounded(.up))
-        reserve(4 * mostGroups, c.jumps)
-        let stride = self.stride
+        reserve(mostGroups)
         // The terms fall faster than a geometric series: a hundredth is the room for it.
         let floor = exp(2 * (logTolerance - 4.6))
         // Terms are rounded at 1e-15 to 1e-14 of themselves.
         let ceiling = max(1, 1e13 * accuracy.tolerance)
-        return unsafe planes.withUnsafeMutableBytes { bytes -> Int? in
-            let planes = unsafe Planes(bytes.baseAddress!, stride: stride)
+        return unsafe records.withUnsafeMutableBytes { bytes -> Int? in
+            let planes = unsafe Planes(bytes.baseAddress!)
             return switch (order, c.jumps.areNone) {
             case (.price, true): unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, PriceOnly.self)
             case (.gradient, true):
@@ -231,10 +332,8 @@ struct SliceEngine {
         }
     }
 
-    private mutating func reserve(_ nodes: Int, _ jumps: Jumps) {
-        let count = jumps.areNone ? Self.planeCount : Self.planeCountWithJumps
-        guard nodes > stride || planes.count < count * stride else { return }
-        if nodes > stride { stride = max(256, (nodes + nodes / 2) / 4 * 4) }
-        planes = [Double](repeating: 0, count: count * stride)
+    private mutating func reserve(_ groups: Int) {
+        guard records.count < Self.recordCount * groups else { return }
+        records = [Vector](repeating: .zero, count: Self.recordCount * max(64, groups + groups / 2))
     }
 }

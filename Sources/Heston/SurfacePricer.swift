@@ -19,6 +19,8 @@ public struct SurfacePricer: ~Copyable, Sendable {
         var strikes: Strikes
         /// Places in `contracts`.
         var places: [Int]
+        /// What a contract is worth more than one out of the money, in units of `carry`.
+        var inTheMoney: [Double]
         /// S₀·e^(−qτ), the discounted forward.
         var carry: Double
         /// e^(−rτ).
@@ -31,7 +33,9 @@ public struct SurfacePricer: ~Copyable, Sendable {
     /// The last evaluation's answers in the order of `contracts`; what was not asked for is zero.
     public private(set) var values: [OptionValue]
     private let slices: [Slice]
-    private var engine = SliceEngine()
+    private var engine: SliceEngine
+    /// What `values` hold beside prices is of an evaluation before.
+    private var isStale = false
 
     /// Throws `invalidArgument` for contracts, market or accuracy outside their domains.
     public init(
@@ -43,6 +47,7 @@ public struct SurfacePricer: ~Copyable, Sendable {
         self.contracts = contracts
         self.market = market
         self.accuracy = accuracy
+        engine = SliceEngine(accuracy)
         values = [OptionValue](repeating: .zero, count: contracts.count)
         let order = contracts.indices.sorted { (contracts[$0].tau, $0) < (contracts[$1].tau, $1) }
         var slices: [Slice] = []
@@ -52,11 +57,14 @@ public struct SurfacePricer: ~Copyable, Sendable {
             var end = start + 1
             while end < order.count, contracts[order[end]].tau == tau { end += 1 }
             let places = Array(order[start..<end])
+            let strikes = Strikes(places.map { contracts[$0].strike }, forward: market.forward(tau: tau))
             slices.append(
                 Slice(
-                    tau: tau, strikes: Strikes(places.map { contracts[$0].strike }, forward: market.forward(tau: tau)),
-                    places: places, carry: market.spot * exp(-market.dividendYield * tau),
-                    discount: market.discount(tau: tau)))
+                    tau: tau, strikes: strikes, places: places,
+                    inTheMoney: zip(places, strikes.ratio).map {
+                        OptionValue.inTheMoney(isCall: contracts[$0].kind == .call, ratio: $1)
+                    },
+                    carry: market.spot * exp(-market.dividendYield * tau), discount: market.discount(tau: tau)))
             start = end
         }
         self.slices = slices
@@ -81,10 +89,12 @@ public struct SurfacePricer: ~Copyable, Sendable {
         _ parameters: HestonParameters, _ detail: Detail, jumps: (Double) -> Jumps
     ) throws(HestonError) {
         engine.restart()
+        guard detail != .prices else { return try evaluatePrices(parameters, jumps: jumps) }
+        isStale = true
         for slice in slices {
             try engine.evaluate(
-                parameters, jumps: jumps(slice.tau), tau: slice.tau, strikes: slice.strikes, accuracy: accuracy,
-                order: detail.order
+                parameters, jumps: jumps(slice.tau), tau: slice.tau, strikes: slice.strikes,
+                order: detail == .greeks ? .greeks : .gradient
             ) { index, value in
                 let place = slice.places[index]
                 values[place] = OptionValue(
@@ -93,14 +103,22 @@ public struct SurfacePricer: ~Copyable, Sendable {
             }
         }
     }
-}
 
-extension SurfacePricer.Detail {
-    fileprivate var order: SliceEngine.Order {
-        switch self {
-        case .prices: .price
-        case .gradients: .gradient
-        case .greeks: .greeks
+    private mutating func evaluatePrices(
+        _ parameters: HestonParameters, jumps: (Double) -> Jumps
+    ) throws(HestonError) {
+        if isStale {
+            for place in values.indices { values[place] = .zero }
+            isStale = false
+        }
+        for index in slices.indices {
+            try engine.price(
+                parameters, jumps: jumps(slices[index].tau), tau: slices[index].tau, strikes: slices[index].strikes)
+            let carry = slices[index].carry
+            for strike in slices[index].places.indices {
+                values[slices[index].places[strike]].price =
+                    carry * (engine.prices[strike] + slices[index].inTheMoney[strike])
+            }
         }
     }
 }

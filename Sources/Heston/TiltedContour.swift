@@ -160,8 +160,9 @@ struct TiltedContour {
         let highest = family.highest + (derivatives ? 4 : 0)
         // Where ln |f| falls like a multiple of |s|, it is 1/cos δ times the edges' mean in the middle.
         let negligible = 2 * family.cosineOfHalfWidth * (logTolerance - 4.6)
+        var (peakA, peakB) = (PeakGuard(), PeakGuard())
         // Both edges to where most sums end, then four points of each at a time.
-        var count = 4
+        var count = Self.groups / 2
         var y = spacing * Vector(0, 1, 2, 3)
         while y[0] < farthest {
             for group in 0..<count {
@@ -174,11 +175,10 @@ struct TiltedContour {
                 let a = unsafe outer.logTerm(y, c, planes, group, range: range, derivatives: derivatives)
                 let b = unsafe inner.logTerm(y, c, planes, count + group, range: range, derivatives: derivatives)
                 sum += VectorMath.exp(a) + VectorMath.exp(b)
+                let (isTooHighA, isTooHighB) = (peakA.isSeen(a, highest), peakB.isSeen(b, highest))
+                if (isTooHighA .| isTooHighB).isAnySet { return nil }
                 let both = a + b
-                for lane in 0..<4 {
-                    guard a[lane] < highest, b[lane] < highest else { return nil }
-                    if both[lane] > negligible { last = y[lane] }
-                }
+                for lane in 0..<4 where both[lane] > negligible { last = y[lane] }
                 // |e^(−dτ)|² < 0.01.
                 let least = unsafe min(
                     planes[Planes.Pass.root, group].real[3], planes[Planes.Pass.root, count + group].real[3])
@@ -190,6 +190,26 @@ struct TiltedContour {
             count = 1
         }
         return nil
+    }
+
+    /// Groups of `planes` that `rule` needs.
+    static let groups = 8
+
+    /// Looks for peaks that the coarse sum does not see the whole of.
+    private struct PeakGuard {
+        private var before = (Double.infinity, Double.infinity)
+
+        /// Where a term is above the highest allowed, or no number, or falls by more than e⁸ in one step, from one above
+        /// 1 that had risen by e²: the flanks of a peak beside a singularity, which may be higher by far than its points.
+        @inline(always)
+        mutating func isSeen(_ logTerms: Vector, _ highest: Double) -> SIMDMask<SIMD4<Int64>> {
+            let earlier = Vector(before.1, logTerms[0], logTerms[1], logTerms[2])
+            let earliest = Vector(before.0, before.1, logTerms[0], logTerms[1])
+            before = (logTerms[2], logTerms[3])
+            let isFlank = (earlier .> .zero) .& ((earlier - logTerms) .> Vector(repeating: 8))
+            let isPeak = isFlank .& ((earlier - earliest) .> Vector(repeating: 2))
+            return isPeak .| .!(logTerms .< Vector(repeating: highest))
+        }
     }
 
     /// Of the coarse sum's points in y. At 0.7, a price in a million is off by more than its tolerance.

@@ -18,7 +18,7 @@ public struct VolatilityGrid: ~Copyable, Sendable {
     private let inverseRootTau: [Double]
     /// Four cells each, in order of the evaluation: maturity by maturity.
     private var problems: [NormalisedBlack.Problems]
-    private var engine = SliceEngine()
+    private var engine: SliceEngine
 
     /// Throws `invalidArgument` for points or accuracy outside their domains. The floor is at least 100 tolerances.
     public init(
@@ -31,6 +31,7 @@ public struct VolatilityGrid: ~Copyable, Sendable {
         self.logMoneyness = logMoneyness
         self.tau = tau
         self.accuracy = accuracy
+        engine = SliceEngine(accuracy)
         self.informationFloor = max(informationFloor, 100 * accuracy.tolerance)
         let count = logMoneyness.count * tau.count
         volatilities = [Double](repeating: .nan, count: count)
@@ -49,11 +50,10 @@ public struct VolatilityGrid: ~Copyable, Sendable {
         engine.restart()
         let points = logMoneyness.count
         for (t, years) in tau.enumerated() {
-            try engine.evaluate(
-                parameters, tau: years, strikes: strikes, accuracy: accuracy, order: .price
-            ) { k, value in
+            try engine.price(parameters, tau: years, strikes: strikes)
+            for k in 0..<points {
                 let place = t * points + k
-                let price = value.outOfTheMoney
+                let price = engine.prices[k]
                 // No volatility gives a price of zero: the answer is NaN.
                 problems[place >> 2].beta[place & 3] = price > informationFloor ? price * inverseScale[k] : 0
             }

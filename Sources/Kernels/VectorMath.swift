@@ -15,6 +15,10 @@ extension SIMD4<Double> {
     @inlinable @inline(always)
     public func plus(_ a: Self, times b: Self) -> Self { self.addingProduct(a, b) }
 
+    /// With 0's sign turned as well.
+    @inlinable @inline(always)
+    public static prefix func - (x: Self) -> Self { vomma_negate4(x) }
+
     /// Pairwise, so that lanes keep their symmetry.
     @inlinable @inline(always)
     public func total() -> Double { (self[0] + self[2]) + (self[1] + self[3]) }
@@ -44,10 +48,7 @@ extension SIMD4<Double> {
 
 extension SIMDMask<SIMD4<Int64>> {
     @inlinable @inline(always)
-    public var isAnySet: Bool {
-        let bits = unsafe unsafeBitCast(self, to: SIMD4<Int64>.self)
-        return (bits[0] | bits[1]) | (bits[2] | bits[3]) != 0
-    }
+    public var isAnySet: Bool { unsafe vomma_any4(unsafeBitCast(self, to: SIMD4<Int64>.self)) != 0 }
 
     @inlinable @inline(always)
     public var isAllSet: Bool { !(.!self).isAnySet }
@@ -166,7 +167,10 @@ struct LogarithmReduction {
 
     /// `s` is the quotient.
     @inlinable @inline(always)
-    func logarithm(_ s: Vector) -> Vector {
+    func logarithm(_ s: Vector) -> Vector { Self.logarithm(s, exponent) }
+
+    @inlinable @inline(always)
+    static func logarithm(_ s: Vector, _ exponent: Vector) -> Vector {
         let z = s * s
         let low = Vector.polynomial(
             z, 0.3333333333333333, 0.2000000000000044, 0.14285714285401807, 0.11111111195856958, 0.09090897820066453,
@@ -209,7 +213,10 @@ struct AngleReduction {
 
     /// `t` is the quotient.
     @inlinable @inline(always)
-    func angle(_ t: Vector) -> Vector {
+    func angle(_ t: Vector) -> Vector { Self.angle(t, offset, x, y) }
+
+    @inlinable @inline(always)
+    static func angle(_ t: Vector, _ offset: Vector, _ x: Vector, _ y: Vector) -> Vector {
         let z = t * t
         let low = Vector.polynomial(
             z, -0.3333333333333333, 0.1999999999999552, -0.14285714284666542, 0.11111111015256361,
@@ -275,23 +282,8 @@ public struct ComplexVector: Sendable {
     /// ln(1 + z) and 1/(1 + z), given `sum` = 1 + z. Full relative accuracy as z → 0.
     @inlinable @inline(always)
     public static func logarithmAndReciprocal(onePlus z: Self, _ sum: Self) -> (logarithm: Self, reciprocal: Self) {
-        let square = z.absoluteSquare
-        let sumSquare = sum.absoluteSquare
-        let modulus = LogarithmReduction(
-            onePlus: (2 * z.real) + square, where: square .< Vector(repeating: 0.25), else: sumSquare)
-        let angle = AngleReduction(sum.imaginary, sum.real)
-        // Three quotients from one division.
-        let (a, b) = (modulus.denominator, angle.denominator)
-        let ab = a * b
-        let inverse = 1 / (ab * sumSquare)
-        let inverseAB = inverse * sumSquare
-        let scale = inverse * ab
-        return (
-            .init(
-                0.5 * modulus.logarithm(modulus.numerator * (inverseAB * b)),
-                angle.angle(angle.numerator * (inverseAB * a))),
-            .init(sum.real * scale, -sum.imaginary * scale)
-        )
+        let reduced = ReducedLogarithm(onePlus: z, sum)
+        return (reduced.logarithm(sum), reduced.reciprocal)
     }
 
     /// √z with a non-negative real part, and |z|; nothing cancels on either side of the cut. 0 gives 0.
@@ -305,5 +297,48 @@ public struct ComplexVector: Sendable {
         let real = VectorMath.select(isRight, large, else: small)
         let imaginary = VectorMath.select(isRight, small, else: large)
         return (.init(real, Vector(bits: imaginary.bits ^ (z.imaginary.bits & Int64.min))), modulus)
+    }
+}
+
+/// ln(1 + z) half done: what is left are two polynomials, which another loop can take.
+@frozen
+public struct ReducedLogarithm: Sendable {
+    /// Of the modulus: its exponent and the polynomial's argument.
+    public var modulus: ComplexVector
+    /// Of the angle: what it starts from and the polynomial's argument.
+    public var angle: ComplexVector
+    /// 1/(1 + z).
+    public var reciprocal: ComplexVector
+
+    /// From z and `sum` = 1 + z.
+    @inlinable @inline(always)
+    public init(onePlus z: ComplexVector, _ sum: ComplexVector) {
+        let square = z.absoluteSquare
+        let sumSquare = sum.absoluteSquare
+        let modulus = LogarithmReduction(
+            onePlus: (2 * z.real) + square, where: square .< Vector(repeating: 0.25), else: sumSquare)
+        let angle = AngleReduction(sum.imaginary, sum.real)
+        // Three quotients from one division.
+        let (a, b) = (modulus.denominator, angle.denominator)
+        let ab = a * b
+        let inverse = 1 / (ab * sumSquare)
+        let inverseAB = inverse * sumSquare
+        let scale = inverse * ab
+        self.modulus = .init(modulus.exponent, modulus.numerator * (inverseAB * b))
+        self.angle = .init(angle.offset, angle.numerator * (inverseAB * a))
+        reciprocal = .init(sum.real * scale, -sum.imaginary * scale)
+    }
+
+    /// `sum` is 1 + z again.
+    @inlinable @inline(always)
+    public func logarithm(_ sum: ComplexVector) -> ComplexVector {
+        Self.logarithm(modulus: modulus, angle: angle, sum)
+    }
+
+    @inlinable @inline(always)
+    public static func logarithm(modulus: ComplexVector, angle: ComplexVector, _ sum: ComplexVector) -> ComplexVector {
+        .init(
+            0.5 * LogarithmReduction.logarithm(modulus.imaginary, modulus.real),
+            AngleReduction.angle(angle.imaginary, angle.real, sum.real, sum.imaginary))
     }
 }
