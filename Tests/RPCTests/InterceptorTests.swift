@@ -23,7 +23,7 @@ private struct Recording: ServerInterceptor, ClientInterceptor {
 
     struct Hooks: ServerCallHooks, ClientCallHooks {
         let recording: Recording
-        /// By `progress`, so far.
+        /// By `progress`, since the last end: a path's hooks see one call after the other here.
         private let told = NIOLockedValueBox(CallTraffic())
 
         init(recording: Recording) { self.recording = recording }
@@ -62,7 +62,11 @@ private struct Recording: ServerInterceptor, ClientInterceptor {
                 "end \(status) \(traffic.requestCount)/\(traffic.requestByteCount) "
                     + "\(traffic.responseCount)/\(traffic.responseByteCount)\(summary.hasBegun ? "" : " unbegun")")
             // What was told already, when the connection's second was over, is not told again.
-            #expect(told.withLockedValue { $0 } == traffic - summary.unreported)
+            let toldOfCall = told.withLockedValue { told in
+                defer { told = CallTraffic() }
+                return told
+            }
+            #expect(toldOfCall == traffic - summary.unreported)
             recording.ended.increment()
         }
     }
