@@ -5,9 +5,9 @@ internal import NIOConcurrencyHelpers
 //
 // A caller who finds fewer than two leaders is one: it takes a lease as everybody does, and the reads that wait by then
 // with it; two who are about to go share them. While both pipelines are out, the next reads gather; the first of them
-// leads when one is back. Whatever goes wrong with a pipeline, nobody is told of another's misfortune: everybody repeats
-// the own read alone, by an ordinary lease, which says what there is to say. Only a lost connection ends the reads that
-// were on it, as it always does.
+// leads when one is back. Whatever goes wrong with a pipeline, nobody is told of another's misfortune: everybody
+// repeats the own read alone, by an ordinary lease, which says what there is to say. Only a lost connection ends the
+// reads that were on it, as it always does.
 extension ConnectionPool {
     /// Runs one statement that reads, outside of a transaction, and reads each row of its result with `decode`.
     ///

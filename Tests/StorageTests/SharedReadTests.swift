@@ -67,7 +67,8 @@ private final class Read: Sendable {}
 
         var queue = ReadQueue<Read>(maximumLeaders: 2, maximumTogether: 16, maximumWaiters: 100)
         let reads = (0..<9).map { _ in Read() }
-        #expect(reads.map { queue.join($0) } == [.leads, .leads] + [ReadQueue<Read>.Answer](repeating: .waits, count: 7))
+        let answers = reads.map { queue.join($0) }
+        #expect(answers == [.leads, .leads] + [ReadQueue<Read>.Answer](repeating: .waits, count: 7))
         #expect(queue.take(with: reads[0]).elementsEqual(reads[2..<6], by: ===))
         #expect(queue.take(with: reads[1]).elementsEqual(reads[6..<9], by: ===))
         // One who has to wait for a connection keeps nobody; whoever is told to lead in its place takes all.
