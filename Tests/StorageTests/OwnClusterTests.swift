@@ -39,20 +39,23 @@ import Testing
         try unsafe FileSystem.setOwner(path, entry.pointee.pw_uid, entry.pointee.pw_gid)
     }
 
+    /// Below those that the kernel gives to whoever asks, so that it is still free when the server starts.
     private func freePort() -> UInt16 {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        return unsafe withUnsafeMutablePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-                _ = unsafe bind(descriptor, generic, length)
-                _ = unsafe getsockname(descriptor, generic, &length)
+        for port in (20_000..<32_000).shuffled() {
+            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            defer { close(descriptor) }
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+            address.sin_port = UInt16(port).bigEndian
+            let isFree = unsafe withUnsafePointer(to: &address) { pointer in
+                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+                    unsafe bind(descriptor, generic, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+                }
             }
-            return unsafe UInt16(bigEndian: pointer.pointee.sin_port)
+            if isFree { return UInt16(port) }
         }
+        preconditionFailure("no free port")
     }
 
     @Test("verify-full trusts the right certificate under the right name, and nothing else") func tls() async throws {
