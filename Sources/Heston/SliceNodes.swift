@@ -194,7 +194,9 @@ enum JumpGreeks: Detail {
         if CharacteristicLine.serves(c) {
             unsafe lineLogarithms(groups, step: step, c)
         } else {
-            for group in 0..<groups { unsafe self[Pass.point, group] = .init(half, step * CharacteristicLine.nodes(group)) }
+            for group in 0..<groups {
+                unsafe self[Pass.point, group] = .init(half, step * CharacteristicLine.nodes(group))
+            }
             unsafe logarithms(0..<groups, c)
         }
         for group in 0..<groups {
@@ -331,10 +333,11 @@ enum JumpGreeks: Detail {
         return Sums(price: price.total())
     }
 
-    /// Σ Re[value·e^(−i(j + ½)θ)] over the vertical line's nodes j for four angles θ, the first `count` of which matter.
+    /// Σ Re[value·e^(−i(j + ½)θ)] over the vertical line's nodes j for four angles θ, of which the first `count`
+    /// matter.
     ///
-    /// By Horner's rule in e^(−4iθ) over the groups, four angles at a time so that their chains hide each other; then in
-    /// e^(−iθ) over a group's lanes.
+    /// By Horner's rule in e^(−4iθ) over the groups, four angles at a time so that their chains hide each other; then
+    /// in e^(−iθ) over a group's lanes.
     @inline(always)
     func lineSums(_ phases: LinePhases, groups: Int, count: Int) -> Vector {
         var sum = Vector.zero
@@ -433,7 +436,9 @@ extension ComplexVector {
 
     /// One number four times.
     @inline(always)
-    fileprivate func lane(_ index: Int) -> Self { .init(.init(repeating: real[index]), .init(repeating: imaginary[index])) }
+    fileprivate func lane(_ index: Int) -> Self {
+        .init(.init(repeating: real[index]), .init(repeating: imaginary[index]))
+    }
 
     /// The first lanes of four, their second, third and fourth ones.
     @inline(always)

@@ -199,8 +199,9 @@ struct TiltedContour {
     private struct PeakGuard {
         private var before = (Double.infinity, Double.infinity)
 
-        /// Where a term is above the highest allowed, or no number, or falls by more than e⁸ in one step, from one above
-        /// 1 that had risen by e²: the flanks of a peak beside a singularity, which may be higher by far than its points.
+        /// Where a term is above the highest allowed, or no number, or falls by more than e⁸ in one step, from one
+        /// above 1 that had risen by e²: the flanks of a peak beside a singularity, which may be higher by far than its
+        /// points.
         @inline(always)
         mutating func isSeen(_ logTerms: Vector, _ highest: Double) -> SIMDMask<SIMD4<Int64>> {
             let earlier = Vector(before.1, logTerms[0], logTerms[1], logTerms[2])
