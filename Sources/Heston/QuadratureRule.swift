@@ -261,7 +261,7 @@ struct Cutoff {
         center = 0.9 * VectorMath.sqrt(normal + exponential * exponential)
         move(heston, center)
         // h is about 1/r.
-        center = next(excess(step: 1 / slope, logTolerance: logTolerance, derivatives: false))
+        center = next(excess(step: 1 / slope, logTolerance: logTolerance, derivatives: false), derivatives: false)
         move(heston, center)
     }
 
@@ -283,17 +283,23 @@ struct Cutoff {
             - (logTolerance + 1.1447298858494002)
     }
 
-    /// Where to look next: further out where B did not fall yet.
-    private func next(_ excess: Vector) -> Vector {
-        let better = VectorMath.larger(0.4 * center, VectorMath.smaller(4 * center, x + excess / slope))
+    /// Where `excess` is 0, about, by a step in ln x; further out where B did not fall yet.
+    private func next(_ excess: Vector, derivatives: Bool) -> Vector {
+        let change = excess / (slope * x + .init(repeating: derivatives ? 0 : 2))
+        let bounded = VectorMath.larger(
+            VectorMath.smaller(change, .init(repeating: 1.2)), .init(repeating: -0.9))
+        // e^change, nearly.
+        let better = x * ((2 + bounded) / (2 - bounded))
         return VectorMath.select(slope .> .zero, better, else: 4 * center)
     }
 
     /// The least X found from which on the nodes add less than the tolerance, ∞ for none.
     ///
     /// - Parameter slack: how much longer than the shortest it may be, about.
+    /// - Parameter enough: with more nodes than that, they need not be the fewest.
     mutating func least(
-        _ heston: HestonParameters, step: Vector, logTolerance: Vector, derivatives: Bool, slack: Double
+        _ heston: HestonParameters, step: Vector, logTolerance: Vector, derivatives: Bool, slack: Double,
+        enough: Double
     ) -> Vector {
         var least = Vector(repeating: .infinity)
         for _ in 0..<10 {
@@ -302,10 +308,12 @@ struct Cutoff {
             // What is left over is gone after as many more steps of the slope, which only grows.
             let found = x + VectorMath.select(excess .> .zero, excess / slope, else: .zero)
             least = VectorMath.select(isFalling .& (found .< least), found, else: least)
-            let best = next(excess)
-            let isNear = isFalling .& (best .> (0.96 - slack) * center) .& (best .< (1 + 6 * slack) * center)
+            let best = next(excess, derivatives: derivatives)
+            let isNear = (isFalling .& (found .< (1 + 2 * slack) * best)) .| (best .> enough * step)
             if isNear.isAllSet { break }
-            move(heston, VectorMath.select(isNear, center, else: best))
+            // Where B hardly falls, what is left over is not gone soon: no further in than that.
+            let margin = 0.07 / (1 + slope * x)
+            move(heston, VectorMath.select(isNear, center, else: best + best * margin))
         }
         return least
     }
@@ -323,14 +331,15 @@ struct QuadratureRule {
     /// - Parameter cutoff: overwritten.
     /// - Parameter logTolerance: ln of the tolerated error of g.
     /// - Parameter derivatives: also bounds the tail of the integrals with x² more in them (gamma, gradients).
-    /// - Parameter slack: of the cutoff.
+    /// - Parameter slack, enough: of the cutoff.
     init(
         _ heston: HestonParameters, low: Vector, high: Vector, reach: Reach, cutoff: inout Cutoff,
-        logTolerance: Vector, derivatives: Bool, slack: Double
+        logTolerance: Vector, derivatives: Bool, slack: Double, enough: Double
     ) {
         step = 2 * .pi / VectorMath.larger(reach.right - low, reach.left + high)
         let least = cutoff.least(
-            heston, step: step, logTolerance: logTolerance, derivatives: derivatives, slack: slack)
+            heston, step: step, logTolerance: logTolerance, derivatives: derivatives, slack: slack,
+            enough: enough)
         // The first node left out is there or beyond.
         let nodes = least / step - Vector(repeating: 0.5)
         count = VectorMath.larger(

@@ -155,6 +155,7 @@ struct SliceEngine {
         let firstJumps = jumps(tau[0])
         // A few per cent of nodes are less work than another turn, as long as they are few.
         let slack = isLast ? 0.003 : 0.03
+        let enough = isLast ? .infinity : 2 * Self.verticalLimit
         let variance = heston.roughTotalVariances(tau: tau)
         var cutoff = Cutoff(heston, tau: tau, variance: variance, logTolerance: logTolerance)
         // Where a price is ε, its derivative by v₀ is at most about ln(1/ε)·ε/v₀.
@@ -162,7 +163,7 @@ struct SliceEngine {
             heston, firstJumps, tau: tau, variance: variance + firstJumps.varianceRate * tau,
             logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance,
             derivatives: derivatives,
-            hopeless: isLast ? .init(repeating: .infinity) : (2 * Self.verticalLimit * 2 * .pi) / cutoff.center,
+            hopeless: (enough * 2 * .pi) / cutoff.center,
             slack: slack)
         // Where no strike is worth anything, the forward stands for one.
         var (low, high, worth) = (Vector.zero, Vector.zero, Vector.zero)
@@ -173,7 +174,7 @@ struct SliceEngine {
         }
         let rule = QuadratureRule(
             heston, low: low, high: high, reach: reach, cutoff: &cutoff, logTolerance: logTolerance,
-            derivatives: derivatives, slack: slack)
+            derivatives: derivatives, slack: slack, enough: enough)
         // The aliases of e^(−|y|/2), Σ_{n≠0} (−1)ⁿ·e^(−|k + nL|/2) = −2cosh(k/2)/(e^(L/2) + 1).
         let tail = -1 / (VectorMath.exp(.pi / rule.step) + 1)
         for lane in 0..<places.count {
