@@ -2,13 +2,6 @@ internal import Kernels
 
 /// The quotes of a calibration by maturity, with what the last evaluation left: residuals and their derivatives.
 struct CalibrationProblem {
-    private struct Slice {
-        var tau: Double
-        var strikes: Strikes
-        /// Positions in the arrays below.
-        var first: Int
-    }
-
     /// One fitted quote's fixed data.
     private struct Target {
         var quote: Int
@@ -25,7 +18,9 @@ struct CalibrationProblem {
     }
 
     let accuracy: HestonPricer.Accuracy
-    private var slices: [Slice] = []
+    private var maturities: [Strikes] = []
+    /// Each maturity's first position in the arrays below.
+    private var firsts: [Int] = []
     private var targets: [Target] = []
     private var statuses: [Calibration.Residual.Status]
     let totalWeight: Double
@@ -78,10 +73,11 @@ struct CalibrationProblem {
         usable.sort { ($0.tau, $0.quote) < ($1.tau, $1.quote) }
         targets = usable
         for (position, target) in usable.enumerated() {
-            if slices.last?.tau == target.tau {
-                slices[slices.count - 1].strikes.append(target.k)
+            if maturities.last?.tau == target.tau {
+                maturities[maturities.count - 1].append(target.k)
             } else {
-                slices.append(Slice(tau: target.tau, strikes: Strikes(logMoneyness: [target.k]), first: position))
+                maturities.append(Strikes(logMoneyness: [target.k], tau: target.tau))
+                firsts.append(position)
             }
         }
         totalWeight = usable.reduce(0) { $0 + $1.rootWeight * $1.rootWeight }
@@ -126,13 +122,11 @@ struct CalibrationProblem {
     /// Leaves prices and, in place of the Jacobian, their gradients; false where the pricer refuses.
     private mutating func price(_ parameters: HestonParameters) -> Bool {
         evaluations += 1
-        engine.restart()
-        for slice in slices {
+        engine.plan(parameters, maturities, derivatives: true)
+        for (maturity, first) in firsts.enumerated() {
             do {
-                try engine.evaluate(
-                    parameters, tau: slice.tau, strikes: slice.strikes, order: .gradient
-                ) { index, value in
-                    let position = slice.first + index
+                try engine.evaluate(parameters, maturities, maturity, order: .gradient) { index, value in
+                    let position = first + index
                     prices[position] = value.outOfTheMoney
                     let g = value.gradient
                     jacobian[5 * position] = g.0
@@ -232,13 +226,13 @@ struct CalibrationProblem {
 
     /// Variance at the money at both ends, and the slope of volatility in k around it.
     private func outline() -> (short: Double, long: Double, skew: Double) {
-        func atTheMoney(_ slice: Slice) -> Double {
-            let range = targets[slice.first..<(slice.first + slice.strikes.count)]
+        func atTheMoney(_ maturity: Int) -> Double {
+            let range = targets[firsts[maturity]..<(firsts[maturity] + maturities[maturity].count)]
             let nearest = range.min { abs($0.k) < abs($1.k) }
             let volatility = nearest?.volatility ?? 0.3
             return volatility * volatility
         }
-        guard let first = slices.first, let last = slices.last else { return (0.1, 0.1, 0) }
+        guard !maturities.isEmpty else { return (0.1, 0.1, 0) }
         var (n, k, v, kk, kv) = (0.0, 0.0, 0.0, 0.0, 0.0)
         for target in targets where abs(target.k) <= 0.45 {
             n += 1
@@ -248,7 +242,7 @@ struct CalibrationProblem {
             kv += target.k * target.volatility
         }
         let spread = n * kk - k * k
-        return (atTheMoney(first), atTheMoney(last), spread > 1e-12 ? (n * kv - k * v) / spread : 0)
+        return (atTheMoney(0), atTheMoney(maturities.count - 1), spread > 1e-12 ? (n * kv - k * v) / spread : 0)
     }
 
     /// The report at the descent's end.
@@ -289,9 +283,9 @@ struct CalibrationProblem {
         }
         for (tau, indices) in byTau {
             // A maturity that only unused quotes have may be beyond the pricer: then they stay without an answer.
-            engine.restart()
-            let strikes = Strikes(logMoneyness: indices.map { quotes[$0].logMoneyness })
-            guard (try? engine.price(parameters, tau: tau, strikes: strikes)) != nil else { continue }
+            let strikes = [Strikes(logMoneyness: indices.map { quotes[$0].logMoneyness }, tau: tau)]
+            engine.plan(parameters, strikes, derivatives: false)
+            guard (try? engine.price(parameters, strikes, 0)) != nil else { continue }
             for (position, index) in indices.enumerated() {
                 let quote = quotes[index]
                 guard engine.prices[position] > 0.1 * Self.informationFloor * accuracy.tolerance,

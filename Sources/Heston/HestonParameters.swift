@@ -48,11 +48,12 @@ public struct HestonParameters: Sendable, Equatable, Codable {
     /// 2κθ ≥ σ²: the variance never touches zero.
     public var satisfiesFeller: Bool { 2 * kappa * theta >= sigma * sigma }
 
-    /// About `expectedTotalVariance`, to 10 %: where searches begin.
-    func roughTotalVariance(tau: Double) -> Double {
+    /// About `expectedTotalVariance` of four maturities, to 10 %: where searches begin.
+    func roughTotalVariances(tau: Vector) -> Vector {
         // (1 − e^−x)/x to the second order at 0 and to the first at infinity.
-        let x = min(kappa * tau, 1e100)
-        return tau * (theta + (v0 - theta) * ((6 + x) / (6 + x * (4 + x))))
+        let x = VectorMath.smaller(kappa * tau, .init(repeating: 1e100))
+        let average = (6 + x) / (6 + x * (4 + x))
+        return tau * (theta + (v0 - theta) * average)
     }
 
     /// E[∫₀^τ v dt]: the fair total variance of a variance swap over `tau` years.

@@ -26,7 +26,7 @@ struct Jumps: Equatable {
     /// m.
     let meanJump: Double
 
-    static var none: Jumps { Jumps(areNone: true, lambda: 0, mean: 0, deviation: 0, tau: 0) }
+    static let none = Jumps(areNone: true, lambda: 0, mean: 0, deviation: 0, tau: 0)
 
     init(_ jumps: JumpParameters, tau: Double) {
         self.init(
@@ -44,18 +44,27 @@ struct Jumps: Equatable {
         meanJump = expm1(mean + halfVariance)
     }
 
-    /// What jumps add to the expected variance of ln S.
-    var variance: Double { count * (mean * mean + deviation * deviation) }
+    /// What jumps add to the expected variance of ln S, per year.
+    var varianceRate: Double { lambda * (mean * mean + deviation * deviation) }
 
-    /// ln J at four real s; ∞ where it leaves the range. With `derivatives`, also room for what the derivatives by λ, μ
+    /// About the s > 0 where ln J(±s) is `digits`, of four maturities; ∞ where it stays below.
+    func moment(side: Double, tau: Vector, digits: Vector) -> Vector {
+        // λτ·φ is most of it.
+        let exponent = VectorMath.larger(VectorMath.log(digits / (lambda * tau)), .init(repeating: 1))
+        let drift = side * mean
+        let root = VectorMath.sqrt(drift * drift + 4 * halfVariance * exponent)
+        return 2 * exponent / VectorMath.larger(drift + root, .init(repeating: 1e-9))
+    }
+
+    /// ln J at real s, of four maturities; ∞ where it leaves the range. With `derivatives`, also room for what the derivatives by λ, μ
     /// and δ multiply J by: they matter where jumps are so rare that the price itself is small.
     @inline(always)
-    func logMoment(_ s: Vector, derivatives: Bool) -> Vector {
+    func logMoment(_ s: Vector, tau: Vector, derivatives: Bool) -> Vector {
         let exponent = s * (mean + halfVariance * s)
         let phi = VectorMath.exp(exponent)
-        var moment = count * (phi - 1 - meanJump * s)
+        var moment = lambda * tau * (phi - 1 - meanJump * s)
         if derivatives {
-            moment += VectorMath.log(1 + (tau * (1 + lambda)) * ((1 + s * s) * (1 + abs(meanJump) + phi)))
+            moment += VectorMath.log(1 + ((1 + lambda) * tau) * ((1 + s * s) * (1 + abs(meanJump) + phi)))
         }
         return VectorMath.select(exponent .< Vector(repeating: 700), moment, else: .init(repeating: .infinity))
     }

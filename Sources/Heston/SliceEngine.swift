@@ -20,10 +20,12 @@ struct NormalisedValue {
 
 /// The strikes of one maturity: k = ln(K/F), and K/F.
 struct Strikes {
+    /// Years.
+    let tau: Double
     private(set) var logMoneyness: [Double] = []
     private(set) var ratio: [Double] = []
-    /// The largest |k|.
-    private(set) var widest = 0.0
+    fileprivate private(set) var lowest = Double.infinity
+    fileprivate private(set) var highest = -Double.infinity
     /// All of them four at a time; the last one fills what is left.
     fileprivate private(set) var fours: [Four] = []
 
@@ -37,15 +39,31 @@ struct Strikes {
         var limit: Vector
     }
 
-    init(logMoneyness: [Double]) {
+    init(logMoneyness: [Double], tau: Double) {
+        self.tau = tau
         for k in logMoneyness { append(k, exp(k)) }
     }
 
-    init(_ strikes: [Double], forward: Double) {
+    init(_ strikes: [Double], forward: Double, tau: Double) {
+        self.tau = tau
         for strike in strikes { append(log(strike / forward), strike / forward) }
     }
 
     var count: Int { logMoneyness.count }
+    /// The largest |k|.
+    fileprivate var widest: Double { max(0, -lowest, highest) }
+
+    /// Of the strikes in a range, the first and the last; `nil` where none is.
+    fileprivate func ends(from low: Double, to high: Double) -> ClosedRange<Double>? {
+        if lowest >= low && highest <= high && lowest <= highest { return lowest...highest }
+        var (first, last) = (Double.infinity, -Double.infinity)
+        for k in logMoneyness where k <= high && k >= low {
+            first = min(first, k)
+            last = max(last, k)
+        }
+        return first <= last ? first...last : nil
+    }
+
 
     mutating func append(_ k: Double) { append(k, exp(k)) }
 
@@ -53,7 +71,8 @@ struct Strikes {
         let lane = count % 4
         logMoneyness.append(k)
         self.ratio.append(ratio)
-        widest = max(widest, abs(k))
+        lowest = min(lowest, k)
+        highest = max(highest, k)
         if lane == 0 { fours.append(Four(k: .zero, ratio: .zero, root: .zero, limit: .zero)) }
         for place in lane..<4 {
             fours[fours.count - 1].k[place] = k
@@ -75,7 +94,8 @@ struct SliceEngine {
     private let logTolerance: Double
     /// `Planes`.
     private var records: [Vector] = []
-    private var hints = RuleHints()
+    /// Of the maturities; `nil` where all strikes are worthless.
+    private var plans: [Plan?] = []
     /// Out of the money, in units of the discounted forward and in the order of the strikes: what `price` leaves. Room
     /// for all of the last four.
     private(set) var prices: [Double] = []
@@ -94,103 +114,140 @@ struct SliceEngine {
         logTolerance = log(0.5 * accuracy.tolerance)
     }
 
-    /// Forgets what the maturities before taught, so that equal surfaces get equal bits: call it before the first one.
-    mutating func restart() { hints = RuleHints() }
-
     /// How one maturity is computed.
     private struct Plan {
         var constants: CharacteristicConstants
         /// Of the strikes that are worth something.
         var range: ClosedRange<Double>
-        var rule: QuadratureRule
+        /// Of the midpoint rule on the vertical line. The count is ∞ where none was found.
+        var step: Double
+        var count: Double
+        /// What the aliases add, over 2cosh(k/2).
+        var tail: Double
         /// ln of the tolerated error of g.
         var logTolerance: Double
     }
 
-    /// `nil` where all strikes are worthless. `isLast`: the line has to do, however many nodes it takes.
+    /// Chooses how each maturity is computed: before `price` and `evaluate`, which take them by their place.
+    mutating func plan(
+        _ heston: HestonParameters, jumps: (Double) -> Jumps = { _ in .none }, _ maturities: [Strikes],
+        derivatives: Bool
+    ) {
+        if plans.count != maturities.count { plans = [Plan?](repeating: nil, count: maturities.count) }
+        for first in stride(from: 0, to: maturities.count, by: 4) {
+            plan(heston, jumps: jumps, maturities, first..<min(first + 4, maturities.count), derivatives: derivatives)
+        }
+    }
+
+    /// Up to four of them. `isLast`: the line has to do, however many nodes it takes.
     private mutating func plan(
-        _ heston: HestonParameters, _ jumps: Jumps, tau: Double, _ strikes: Strikes, derivatives: Bool,
-        isLast: Bool = false
-    ) -> Plan? {
+        _ heston: HestonParameters, jumps: (Double) -> Jumps, _ maturities: [Strikes], _ places: Range<Int>,
+        derivatives: Bool, isLast: Bool = false
+    ) {
+        var (tau, widest) = (Vector.zero, Vector.zero)
+        for lane in 0..<4 {
+            let place = min(places.lowerBound + lane, places.upperBound - 1)
+            tau[lane] = maturities[place].tau
+            widest[lane] = maturities[place].widest
+        }
         // Prices are e^(k/2)·g: the factor comes off the tolerance.
-        let logTolerance = self.logTolerance - 0.5 * strikes.widest
-        let variance = heston.roughTotalVariance(tau: tau)
-        let guess = QuadratureRule.guess(heston, tau: tau, variance: variance, logTolerance: logTolerance)
-        // Before the reach is known, so that the processor can do both at once: each alone is a chain of waits.
-        let cutoffs = QuadratureRule.Cutoffs(heston, tau: tau, center: hints.cutoff * guess)
+        let logTolerance = self.logTolerance - 0.5 * widest
+        let firstJumps = jumps(tau[0])
+        // A few per cent of nodes are less work than another turn, as long as they are few.
+        let slack = isLast ? 0.003 : 0.03
+        let enough = isLast ? .infinity : 2 * Self.verticalLimit
+        let variance = heston.roughTotalVariances(tau: tau)
+        var cutoff = Cutoff(heston, tau: tau, variance: variance, logTolerance: logTolerance)
         // Where a price is ε, its derivative by v₀ is at most about ln(1/ε)·ε/v₀.
         let reach = Reach(
-            heston, jumps, tau: tau, variance: jumps.areNone ? variance : variance + jumps.variance,
+            heston, firstJumps, tau: tau, variance: variance + firstJumps.varianceRate * tau,
             logTolerance: derivatives ? logTolerance - log(1 + 30 / heston.v0) : logTolerance,
             derivatives: derivatives,
-            hopeless: isLast ? .infinity : 2 * Self.verticalLimit * 2 * .pi / cutoffs.center, hints: &hints)
-        var (low, high) = (Double.infinity, -Double.infinity)
-        for k in strikes.logMoneyness where k <= reach.right && k >= -reach.left {
-            low = min(low, k)
-            high = max(high, k)
+            hopeless: (enough * 2 * .pi) / cutoff.center,
+            slack: slack)
+        // Where no strike is worth anything, the forward stands for one.
+        var (low, high, worth) = (Vector.zero, Vector.zero, Vector.zero)
+        for lane in 0..<4 {
+            let place = min(places.lowerBound + lane, places.upperBound - 1)
+            guard let range = maturities[place].ends(from: -reach.left[lane], to: reach.right[lane]) else { continue }
+            (low[lane], high[lane], worth[lane]) = (range.lowerBound, range.upperBound, 1)
         }
-        guard low <= high else { return nil }
         let rule = QuadratureRule(
-            heston, tau: tau, range: low...high, reach: reach, cutoffs: cutoffs, logTolerance: logTolerance,
-            derivatives: derivatives)
-        let cutoff = rule.count * rule.step
-        if cutoff.isFinite { hints.cutoff = cutoff / guess }
-        return Plan(
-            constants: CharacteristicConstants(heston, tau: tau, jumps: jumps), range: low...high, rule: rule,
-            logTolerance: logTolerance)
+            heston, low: low, high: high, reach: reach, cutoff: &cutoff, logTolerance: logTolerance,
+            derivatives: derivatives, slack: slack, enough: enough)
+        // The aliases of e^(−|y|/2), Σ_{n≠0} (−1)ⁿ·e^(−|k + nL|/2) = −2cosh(k/2)/(e^(L/2) + 1).
+        let tail = -1 / (VectorMath.exp(.pi / rule.step) + 1)
+        for lane in 0..<places.count {
+            guard worth[lane] > 0 else {
+                plans[places.lowerBound + lane] = nil
+                continue
+            }
+            plans[places.lowerBound + lane] = Plan(
+                constants: CharacteristicConstants(heston, tau: tau[lane], jumps: jumps(tau[lane])),
+                range: low[lane]...high[lane], step: rule.step[lane], count: rule.count[lane], tail: tail[lane],
+                logTolerance: logTolerance[lane])
+        }
     }
 
     /// Leaves each strike's price in `prices`.
-    mutating func price(
-        _ heston: HestonParameters, jumps: Jumps = .none, tau: Double, strikes: Strikes
-    ) throws(HestonError) {
+    mutating func price(_ heston: HestonParameters, _ maturities: [Strikes], _ place: Int) throws(HestonError) {
+        let strikes = maturities[place]
         let room = 4 * strikes.fours.count
         if prices.count < room {
             prices = [Double](repeating: 0, count: room)
             phases = [LinePhases](repeating: LinePhases(), count: strikes.fours.count)
         }
-        guard var plan = plan(heston, jumps, tau: tau, strikes, derivatives: false) else {
+        guard var plan = plans[place] else {
             for index in 0..<room { prices[index] = 0 }
             return
         }
-        if plan.rule.count > Self.verticalLimit {
-            for index in 0..<room { prices[index] = 0 }
-            if tilted(plan, strikes, .price, receive: { engine, index, value in
-                engine.prices[index] = value.outOfTheMoney
-            }) {
-                return
-            }
-            plan = self.plan(heston, jumps, tau: tau, strikes, derivatives: false, isLast: true) ?? plan
+        if plan.count > Self.verticalLimit {
+            if tiltedPrices(plan, strikes, room) { return }
+            let (jumps, range) = (plan.constants.jumps, plan.range)
+            self.plan(heston, jumps: { _ in jumps }, maturities, place..<place + 1, derivatives: false, isLast: true)
+            plan = plans[place] ?? plan
+            if plan.range != range, tiltedPrices(plan, strikes, room) { return }
         }
-        if plan.rule.count <= Double(accuracy.maximumNodes), verticalPrices(plan, strikes) { return }
+        if plan.count <= Double(accuracy.maximumNodes), verticalPrices(plan, strikes) { return }
         throw refusal(plan)
     }
 
-    /// Answers for each of `strikes`, in any order, through `receive(index, value)`.
+    private mutating func tiltedPrices(_ plan: Plan, _ strikes: Strikes, _ room: Int) -> Bool {
+        for index in 0..<room { prices[index] = 0 }
+        return tilted(plan, strikes, .price) { engine, index, value in engine.prices[index] = value.outOfTheMoney }
+    }
+
+    /// Answers for each strike of one of `maturities`, in any order, through `receive(index, value)`.
     mutating func evaluate(
-        _ heston: HestonParameters, jumps: Jumps = .none, tau: Double, strikes: Strikes, order: Order,
+        _ heston: HestonParameters, _ maturities: [Strikes], _ place: Int, order: Order,
         receive: (Int, NormalisedValue) -> Void
     ) throws(HestonError) {
-        var plan = plan(heston, jumps, tau: tau, strikes, derivatives: true)
-        for (index, k) in strikes.logMoneyness.enumerated() where !(plan?.range.contains(k) ?? false) {
+        let strikes = maturities[place]
+        for (index, k) in strikes.logMoneyness.enumerated() where !(plans[place]?.range.contains(k) ?? false) {
             receive(index, Self.worthless(k))
         }
-        guard let first = plan else { return }
-        if first.rule.count > Self.verticalLimit {
-            if tilted(first, strikes, order, receive: { _, index, value in receive(index, value) }) { return }
-            plan = self.plan(heston, jumps, tau: tau, strikes, derivatives: true, isLast: true)
-            for (index, k) in strikes.logMoneyness.enumerated() where !(plan?.range.contains(k) ?? false) {
+        guard let plan = plans[place] else { return }
+        if plan.count > Self.verticalLimit {
+            if tilted(plan, strikes, order, receive: { _, index, value in receive(index, value) }) { return }
+            let (jumps, range) = (plan.constants.jumps, plan.range)
+            self.plan(heston, jumps: { _ in jumps }, maturities, place..<place + 1, derivatives: true, isLast: true)
+            for (index, k) in strikes.logMoneyness.enumerated() where !(plans[place]?.range.contains(k) ?? false) {
                 receive(index, Self.worthless(k))
             }
+            if let narrower = plans[place], narrower.range != range,
+                tilted(narrower, strikes, order, receive: { _, index, value in receive(index, value) })
+            {
+                return
+            }
         }
-        guard let plan else { return }
-        if plan.rule.count <= Double(accuracy.maximumNodes), vertical(plan, strikes, order, receive: receive) { return }
-        throw refusal(plan)
+        guard let last = plans[place] else { return }
+        if last.count <= Double(accuracy.maximumNodes), vertical(last, strikes, order, receive: receive) { return }
+        throw refusal(last)
     }
 
     private func refusal(_ plan: Plan) -> HestonError {
         .accuracyNotReached(
-            tau: plan.constants.tau, tolerance: accuracy.tolerance, nodesNeeded: plan.rule.count,
+            tau: plan.constants.tau, tolerance: accuracy.tolerance, nodesNeeded: plan.count,
             nodesAllowed: accuracy.maximumNodes)
     }
 
@@ -203,15 +260,12 @@ struct SliceEngine {
 
     // MARK: The vertical line
 
-    /// The aliases of e^(−|y|/2), Σ_{n≠0} (−1)ⁿ·e^(−|k + nL|/2) = −2cosh(k/2)/(e^(L/2) + 1), over 2cosh(k/2).
-    private static func tail(_ step: Double) -> Double { -1 / (exp(.pi / step) + 1) }
-
     /// False where a sum is no number.
     private mutating func verticalPrices(_ plan: Plan, _ strikes: Strikes) -> Bool {
-        let (c, step) = (plan.constants, plan.rule.step)
-        let groups = (Int(plan.rule.count) + 3) / 4
+        let (c, step) = (plan.constants, plan.step)
+        let groups = (Int(plan.count) + 3) / 4
         reserve(groups)
-        let tail = Self.tail(step)
+        let tail = plan.tail
         let (low, high) = (Vector(repeating: plan.range.lowerBound), Vector(repeating: plan.range.upperBound))
         // All of them before the nodes: chains of their own, which the processor follows side by side.
         for (index, four) in strikes.fours.enumerated() { phases[index] = LinePhases(step * four.k) }
@@ -245,10 +299,10 @@ struct SliceEngine {
     private mutating func vertical(
         _ plan: Plan, _ strikes: Strikes, _ order: Order, receive: (Int, NormalisedValue) -> Void
     ) -> Bool {
-        let (c, step) = (plan.constants, plan.rule.step)
-        let groups = (Int(plan.rule.count) + 3) / 4
+        let (c, step) = (plan.constants, plan.step)
+        let groups = (Int(plan.count) + 3) / 4
         reserve(groups)
-        let tail = Self.tail(step)
+        let tail = plan.tail
         return unsafe records.withUnsafeMutableBytes { bytes in
             let planes = unsafe Planes(bytes.baseAddress!)
             switch (order, c.jumps.areNone) {

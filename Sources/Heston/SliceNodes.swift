@@ -260,7 +260,7 @@ enum JumpGreeks: Detail {
         // Those to somewhat beyond `last`, where most sums end, then two by two: a few groups cost as much as more.
         var groups = 0..<min(most, Int((rule.last + 0.4) / (4 * step)) + 1)
         while !groups.isEmpty {
-            for group in groups { unsafe self[Pass.point, group] = rule.contour.point(step * nodes(group)) }
+            unsafe takePoints(groups, rule)
             unsafe logarithms(groups, c)
             for group in groups {
                 let s = unsafe self[Pass.point, group]
@@ -273,6 +273,23 @@ enum JumpGreeks: Detail {
             groups = groups.upperBound..<min(most, groups.upperBound + 2)
         }
         return nil
+    }
+
+    /// Leaves s in `Pass.point`.
+    @inline(always)
+    private func takePoints(_ groups: Range<Int>, _ rule: TiltedContour.Rule) {
+        let growth = exp(4 * rule.step)
+        let decay = 1 / growth
+        // Blocks keep the products' rounding from adding up.
+        for first in stride(from: groups.lowerBound, to: groups.upperBound, by: 16) {
+            var up = VectorMath.exp(rule.step * (Vector(0, 1, 2, 3) + Double(4 &* first)))
+            var down = 1 / up
+            for group in first..<min(first + 16, groups.upperBound) {
+                unsafe self[Pass.point, group] = rule.contour.point(growth: up, decay: down)
+                up *= growth
+                down *= decay
+            }
+        }
     }
 
     /// Keeps a group's nodes; |·|² summed over value and derivatives.

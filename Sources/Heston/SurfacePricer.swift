@@ -15,8 +15,6 @@ public struct SurfacePricer: ~Copyable, Sendable {
 
     /// One maturity.
     private struct Slice: Sendable {
-        var tau: Double
-        var strikes: Strikes
         /// Places in `contracts`.
         var places: [Int]
         /// What a contract is worth more than one out of the money, in units of `carry`.
@@ -33,6 +31,7 @@ public struct SurfacePricer: ~Copyable, Sendable {
     /// The last evaluation's answers in the order of `contracts`; what was not asked for is zero.
     public private(set) var values: [OptionValue]
     private let slices: [Slice]
+    private let strikes: [Strikes]
     private var engine: SliceEngine
     /// What `values` hold beside prices is of an evaluation before.
     private var isStale = false
@@ -51,16 +50,18 @@ public struct SurfacePricer: ~Copyable, Sendable {
         values = [OptionValue](repeating: .zero, count: contracts.count)
         let order = contracts.indices.sorted { (contracts[$0].tau, $0) < (contracts[$1].tau, $1) }
         var slices: [Slice] = []
+        var maturities: [Strikes] = []
         var start = 0
         while start < order.count {
             let tau = contracts[order[start]].tau
             var end = start + 1
             while end < order.count, contracts[order[end]].tau == tau { end += 1 }
             let places = Array(order[start..<end])
-            let strikes = Strikes(places.map { contracts[$0].strike }, forward: market.forward(tau: tau))
+            let strikes = Strikes(places.map { contracts[$0].strike }, forward: market.forward(tau: tau), tau: tau)
+            maturities.append(strikes)
             slices.append(
                 Slice(
-                    tau: tau, strikes: strikes, places: places,
+                    places: places,
                     inTheMoney: zip(places, strikes.ratio).map {
                         OptionValue.inTheMoney(isCall: contracts[$0].kind == .call, ratio: $1)
                     },
@@ -68,6 +69,7 @@ public struct SurfacePricer: ~Copyable, Sendable {
             start = end
         }
         self.slices = slices
+        strikes = maturities
     }
 
     /// Fills `values`. Contracts of equal maturity share their work.
@@ -88,32 +90,28 @@ public struct SurfacePricer: ~Copyable, Sendable {
     private mutating func evaluate(
         _ parameters: HestonParameters, _ detail: Detail, jumps: (Double) -> Jumps
     ) throws(HestonError) {
-        engine.restart()
-        guard detail != .prices else { return try evaluatePrices(parameters, jumps: jumps) }
+        engine.plan(parameters, jumps: jumps, strikes, derivatives: detail != .prices)
+        guard detail != .prices else { return try evaluatePrices(parameters) }
         isStale = true
-        for slice in slices {
+        for (maturity, slice) in slices.enumerated() {
             try engine.evaluate(
-                parameters, jumps: jumps(slice.tau), tau: slice.tau, strikes: slice.strikes,
-                order: detail == .greeks ? .greeks : .gradient
+                parameters, strikes, maturity, order: detail == .greeks ? .greeks : .gradient
             ) { index, value in
                 let place = slice.places[index]
                 values[place] = OptionValue(
-                    value, isCall: contracts[place].kind == .call, ratio: slice.strikes.ratio[index],
+                    value, isCall: contracts[place].kind == .call, ratio: strikes[maturity].ratio[index],
                     carry: slice.carry, discount: slice.discount, market: market, detail)
             }
         }
     }
 
-    private mutating func evaluatePrices(
-        _ parameters: HestonParameters, jumps: (Double) -> Jumps
-    ) throws(HestonError) {
+    private mutating func evaluatePrices(_ parameters: HestonParameters) throws(HestonError) {
         if isStale {
             for place in values.indices { values[place] = .zero }
             isStale = false
         }
         for index in slices.indices {
-            try engine.price(
-                parameters, jumps: jumps(slices[index].tau), tau: slices[index].tau, strikes: slices[index].strikes)
+            try engine.price(parameters, strikes, index)
             let carry = slices[index].carry
             for strike in slices[index].places.indices {
                 values[slices[index].places[strike]].price =

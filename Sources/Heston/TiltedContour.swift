@@ -73,7 +73,12 @@ struct TiltedContour {
     @inline(always)
     func point(_ y: Vector) -> ComplexVector {
         let growth = VectorMath.exp(y)
-        let decay = 1 / growth
+        return point(growth: growth, decay: 1 / growth)
+    }
+
+    /// The same from e^y and e^−y.
+    @inline(always)
+    func point(growth: Vector, decay: Vector) -> ComplexVector {
         let hyperbolicCosine = (0.5 * radius) * (growth + decay)
         let hyperbolicSine = (0.5 * radius) * (growth - decay)
         return .init(.init(repeating: center) + (side * sine) * hyperbolicCosine, cosine * hyperbolicSine)
@@ -165,10 +170,13 @@ struct TiltedContour {
         var count = Self.groups / 2
         var y = spacing * Vector(0, 1, 2, 3)
         while y[0] < farthest {
+            var growth = VectorMath.exp(y)
+            var decay = 1 / growth
             for group in 0..<count {
-                let here = y + (4 * spacing) * Double(group)
-                unsafe planes[Planes.Pass.point, group] = outer.point(here)
-                unsafe planes[Planes.Pass.point, count + group] = inner.point(here)
+                unsafe planes[Planes.Pass.point, group] = outer.point(growth: growth, decay: decay)
+                unsafe planes[Planes.Pass.point, count + group] = inner.point(growth: growth, decay: decay)
+                growth *= Self.growth
+                decay *= 1 / Self.growth
             }
             unsafe planes.logarithms(0..<2 * count, c)
             for group in 0..<count {
@@ -215,6 +223,8 @@ struct TiltedContour {
 
     /// Of the coarse sum's points in y. At 0.7, a price in a million is off by more than its tolerance.
     private static let spacing = 0.5
+    /// e^(4·spacing).
+    private static let growth = 7.38905609893065
 
     /// ln |f| at the four y of a group, for the strike where it is largest.
     @inline(always)

@@ -12,7 +12,8 @@ public struct VolatilityGrid: ~Copyable, Sendable {
     public let informationFloor: Double
     /// Of the last evaluation, absolute, `[log-moneyness × tau]`, row-major; NaN where the price tells nothing.
     public private(set) var volatilities: [Double]
-    private let strikes: Strikes
+    /// Of each maturity.
+    private let strikes: [Strikes]
     /// e^(−k/2) by log-moneyness, 1/√τ by maturity.
     private let inverseScale: [Double]
     private let inverseRootTau: [Double]
@@ -35,7 +36,7 @@ public struct VolatilityGrid: ~Copyable, Sendable {
         self.informationFloor = max(informationFloor, 100 * accuracy.tolerance)
         let count = logMoneyness.count * tau.count
         volatilities = [Double](repeating: .nan, count: count)
-        strikes = Strikes(logMoneyness: logMoneyness)
+        strikes = tau.map { Strikes(logMoneyness: logMoneyness, tau: $0) }
         inverseScale = logMoneyness.map { exp(-0.5 * $0) }
         inverseRootTau = tau.map { 1 / $0.squareRoot() }
         problems = .init(repeating: .init(magnitude: .zero, beta: .zero), count: (count + 7) / 8 * 2)
@@ -47,10 +48,10 @@ public struct VolatilityGrid: ~Copyable, Sendable {
     /// Fills `volatilities`. Throws `invalidArgument`, `accuracyNotReached`; they are then the ones before.
     public mutating func evaluate(_ parameters: HestonParameters) throws(HestonError) {
         try parameters.validate()
-        engine.restart()
+        engine.plan(parameters, strikes, derivatives: false)
         let points = logMoneyness.count
-        for (t, years) in tau.enumerated() {
-            try engine.price(parameters, tau: years, strikes: strikes)
+        for t in tau.indices {
+            try engine.price(parameters, strikes, t)
             for k in 0..<points {
                 let place = t * points + k
                 let price = engine.prices[k]

@@ -61,6 +61,14 @@ public enum VectorMath {
         b.replacing(with: a, where: mask)
     }
 
+    /// b where either is no number.
+    @inlinable @inline(always)
+    public static func smaller(_ a: Vector, _ b: Vector) -> Vector { select(a .< b, a, else: b) }
+
+    /// b where either is no number.
+    @inlinable @inline(always)
+    public static func larger(_ a: Vector, _ b: Vector) -> Vector { select(a .> b, a, else: b) }
+
     @inlinable @inline(always)
     public static func sqrt(_ x: Vector) -> Vector { vomma_sqrt4(x) }
 
