@@ -56,8 +56,8 @@ struct Jumps: Equatable {
         return 2 * exponent / VectorMath.larger(drift + root, .init(repeating: 1e-9))
     }
 
-    /// ln J at real s, of four maturities; ∞ where it leaves the range. With `derivatives`, also room for what the derivatives by λ, μ
-    /// and δ multiply J by: they matter where jumps are so rare that the price itself is small.
+    /// ln J at real s, of four maturities; ∞ where it leaves the range. With `derivatives`, also room for what the
+    /// derivatives by λ, μ and δ multiply J by: they matter where jumps are so rare that the price itself is small.
     @inline(always)
     func logMoment(_ s: Vector, tau: Vector, derivatives: Bool) -> Vector {
         let exponent = s * (mean + halfVariance * s)

@@ -125,8 +125,8 @@ struct Reach {
         }
     }
 
-    /// One side's way to the s where (ln M + rest)/s is least, by two trials a turn. What a maturity's search finds does
-    /// not depend on the three others.
+    /// One side's way to the s where (ln M + rest)/s is least, by two trials a turn. What a maturity's search finds
+    /// does not depend on the three others.
     private struct Search {
         /// To be tried next, together with `lower`.
         var s: Vector
@@ -140,8 +140,8 @@ struct Reach {
 
         var lower: Vector { VectorMath.larger(0.9 * s, .init(repeating: 0.5)) }
 
-        /// Takes lengths and (s² − ¼)/ln M at `s` and `lower`. That quotient is constant for a normal density, and falls
-        /// about linearly to 0 where moments explode: as a − b·s it gives the best s and its length.
+        /// Takes lengths and (s² − ¼)/ln M at `s` and `lower`. That quotient is constant for a normal density, and
+        /// falls about linearly to 0 where moments explode: as a − b·s it gives the best s and its length.
         @inline(always)
         mutating func consider(
             _ lengths: (Vector, Vector), _ quotients: (Vector, Vector), _ rest: Vector, slack: Double,
