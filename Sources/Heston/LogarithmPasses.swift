@@ -21,7 +21,8 @@ extension Planes {
         /// v₀'s factor of 1/(1 + z).
         fileprivate static let numerator = 5
         fileprivate static let z = 6
-        fileprivate static let onePlusZ = 7
+        /// Out: 1 + z; M is singular where it is 0.
+        static let onePlusZ = 7
         /// e^(−dτ), then the half-done logarithm of the modulus.
         fileprivate static let decay = 8
         fileprivate static let modulus = 8

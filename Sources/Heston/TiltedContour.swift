@@ -39,8 +39,11 @@ struct TiltedContour {
         fileprivate let sines: (outer: Double, middle: Double, inner: Double)
         fileprivate let cosines: (outer: Double, middle: Double, inner: Double)
         fileprivate let cosineOfHalfWidth: Double
+        /// Of the outer edge from the axis, in Im y.
+        fileprivate let distance: Double
 
         private init(angle: Double, halfWidth: Double, highest: Double) {
+            distance = .pi / 2 - angle - halfWidth
             self.halfWidth = halfWidth
             self.highest = highest
             // The family crosses the real axis at centre ± b·sin(ω ∓ δ): b and the centre put that in [0.1, 0.9].
@@ -166,6 +169,9 @@ struct TiltedContour {
         // Where ln |f| falls like a multiple of |s|, it is 1/cos δ times the edges' mean in the middle.
         let negligible = 2 * family.cosineOfHalfWidth * (logTolerance - 4.6)
         var (peakA, peakB) = (PeakGuard(), PeakGuard())
+        let singularities = SingularityGuard(c)
+        // Nearer than the points are to each other; otherwise they see what there is. (The inner edge never is.)
+        let isNearAxis = family.distance < Self.spacing
         // Both edges to where most sums end, then four points of each at a time.
         var count = Self.groups / 2
         var y = spacing * Vector(0, 1, 2, 3)
@@ -183,8 +189,12 @@ struct TiltedContour {
                 let a = unsafe outer.logTerm(y, c, planes, group, range: range, derivatives: derivatives)
                 let b = unsafe inner.logTerm(y, c, planes, count + group, range: range, derivatives: derivatives)
                 sum += VectorMath.exp(a) + VectorMath.exp(b)
-                let (isTooHighA, isTooHighB) = (peakA.isSeen(a, highest), peakB.isSeen(b, highest))
-                if (isTooHighA .| isTooHighB).isAnySet { return nil }
+                let isTooHigh = peakA.isSeen(a, highest) .| peakB.isSeen(b, highest)
+                // (One branch for both: mostly neither.)
+                if unsafe (isTooHigh .| singularities.mayMatter(a, planes, group, highest)).isAnySet {
+                    if isTooHigh.isAnySet { return nil }
+                    if isNearAxis, unsafe singularities.isSeen(a, planes, group, highest) { return nil }
+                }
                 let both = a + b
                 for lane in 0..<4 where both[lane] > negligible { last = y[lane] }
                 // |e^(−dτ)|² < 0.01.
@@ -218,6 +228,73 @@ struct TiltedContour {
             let isFlank = (earlier .> .zero) .& ((earlier - logTerms) .> Vector(repeating: 8))
             let isPeak = isFlank .& ((earlier - earliest) .> Vector(repeating: 2))
             return isPeak .| .!(logTerms .< Vector(repeating: highest))
+        }
+    }
+
+    /// Looks for what M's singularities on the real axis may lift above the highest term allowed, between the points of
+    /// an edge beside the axis: it passes them at the angle α = π/2 − ω − δ, and as wide in y is what each does to |f|.
+    /// For the widest strip that is a sixth of the points' distance.
+    ///
+    /// With q = (d − β)/(d + β) and P = q·e^(−dτ),
+    ///
+    ///     1 + z = (1 + P)·(d + β)/2d,    ln M = … − (2κθ/σ²)·ln(1 + P) − (2v₀/σ²)·d/(1 + P),
+    ///
+    /// and the singularities are where P = −1. From point to point P's phase turns fast; all else is smooth. So where
+    /// the phase is near −1's, or may have passed it, a peak is at most as high as with the worst phase of all.
+    private struct SingularityGuard {
+        private let tau: Double
+        private let kappa: Double
+        private let slope: Double
+        /// 2κθ/σ² and 2v₀/σ².
+        private let exponent: Double
+        private let numerator: Double
+
+        init(_ c: CharacteristicConstants) {
+            let factor = 2 / c.sigma2
+            (tau, kappa, slope) = (c.tau, c.kappa, c.rho * c.sigma)
+            (exponent, numerator) = (factor * c.kappaTheta, factor * c.v0)
+        }
+
+        /// Where any phase of P might matter: ln M's two terms change by at most 2|P|/(1 − |P|) times their factors.
+        @inline(always)
+        func mayMatter(
+            _ logTerms: Vector, _ planes: Planes, _ group: Int, _ highest: Double
+        ) -> SIMDMask<SIMD4<Int64>> {
+            let d = unsafe planes[Planes.Pass.root, group]
+            let (sum, product) = unsafe parts(planes, group)
+            let room = highest - logTerms
+            let whole = room + 2 * (exponent + numerator * (d.real + d.imaginary.magnitudes))
+            return product.absoluteSquare * (whole * whole) .>= (room * room) * sum.absoluteSquare
+        }
+
+        /// Whether a term next to these may be above the highest allowed.
+        @inline(never)
+        func isSeen(_ logTerms: Vector, _ planes: Planes, _ group: Int, _ highest: Double) -> Bool {
+            let d = unsafe planes[Planes.Pass.root, group]
+            let (sum, product) = unsafe parts(planes, group)
+            let square = sum.absoluteSquare
+            let p = ComplexVector(
+                (product.real * sum.real + product.imaginary * sum.imaginary) / square,
+                (product.imaginary * sum.real - product.real * sum.imaginary) / square)
+            let isTurned = (p.real .< .zero) .| ((tau * d.imaginary).magnitudes .> Vector(repeating: .pi))
+            // With the worst phase 1 + P is 1 − |P|, and 1/(1 + P) on the circle about 1/(1 − |P|²) of radius
+            // |P|/|1 − |P|²|.
+            let onePlusP = 1 + p
+            let modulus = VectorMath.sqrt(p.absoluteSquare)
+            let inverse = 1 / (1 - p.absoluteSquare)
+            let least = d.real * inverse - VectorMath.sqrt(d.absoluteSquare) * modulus * inverse.magnitudes
+            let here = (d.real * onePlusP.real + d.imaginary * onePlusP.imaginary) / onePlusP.absoluteSquare
+            let quotient = onePlusP.absoluteSquare / ((1 - modulus) * (1 - modulus))
+            let peak = logTerms + (0.5 * exponent) * VectorMath.log(quotient) + numerator * (here - least)
+            return (isTurned .& .!(peak .< Vector(repeating: highest))).isAnySet
+        }
+
+        /// d + β, and P times that.
+        @inline(always)
+        private func parts(_ planes: Planes, _ group: Int) -> (ComplexVector, ComplexVector) {
+            let (s, d) = unsafe (planes[Planes.Pass.point, group], planes[Planes.Pass.root, group])
+            let sum = ComplexVector(d.real + (kappa - slope * s.real), d.imaginary - slope * s.imaginary)
+            return unsafe (sum, 2 * (d * planes[Planes.Pass.onePlusZ, group]) - sum)
         }
     }
 
