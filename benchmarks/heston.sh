@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The Heston lab beside QuantLib: surfaces with and without gradient, calibration, implied volatility; accuracy against
-# the reference values beside the checkout; recorded option chains, fitted by both (QuantLib takes half a minute a
+# the reference values beside the checkout; recorded option chains, fitted by both (QuantLib takes ten seconds a
 # snapshot). Then the inverse network, trained (some minutes), judged, and timed beside PyTorch and ONNX Runtime. One
 # thread each, in interleaved rounds.
 # Environment: ROUNDS (5); SNAPSHOTS of each file of chains (2; 0 for all); NETWORKS, a folder with networks of an
