@@ -4,8 +4,8 @@
 
 Both fit the same quotes: all that `vomma surface fit` keeps. The peer is QuantLib's LevenbergMarquardt from 20 starts
 (random, the same for all snapshots) on prices over vega, the best of them polished on implied volatilities; it has no
-bounds but the model's own. The starts descend with 32 nodes of Gauss and Laguerre and to tolerances of 1e-5, which
-finds the minima that 96 nodes and 1e-8 find in five times as long; the polish has those. Both answers' errors are
+bounds but the model's own. The starts descend with 24 nodes of Gauss and Laguerre and to tolerances of 1e-5, which
+finds the minima that 96 nodes and 1e-8 find in six times as long; the polish has those. Both answers' errors are
 measured by our pricer: the root mean square of implied volatility. The peer works on as many snapshots at once as there
 are cores: nothing here is a claim of speed.
 Needs ../shared/data beside the checkout. Ends with 1 when a claim is short.
@@ -90,7 +90,7 @@ class Peer:
         found = []
         for start in starts(count):
             try:
-                parameters = self.descend(start, ql.BlackCalibrationHelper.PriceError, self.weights, 32, 1e-5)
+                parameters = self.descend(start, ql.BlackCalibrationHelper.PriceError, self.weights, 24, 1e-5)
                 found.append((self.error(program, parameters), parameters))
             except RuntimeError:  # The engine refused a point: this start is lost.
                 continue
