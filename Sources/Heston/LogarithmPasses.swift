@@ -5,8 +5,8 @@ internal import Kernels
 // mostly waits for the chain of one group. Each pass is a link of the chain, of at most a hundred: several groups fit
 // into its view, and what one pass hands to the next costs less than the wait.
 
-extension Planes {
-    /// What the passes read and leave behind, by plane.
+extension NodeRecords {
+    /// What the passes read and leave behind, by place in a group's record.
     enum Pass {
         /// In: s.
         static let point = 0

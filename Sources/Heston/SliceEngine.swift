@@ -64,7 +64,6 @@ struct Strikes {
         return first <= last ? first...last : nil
     }
 
-
     mutating func append(_ k: Double) { append(k, exp(k)) }
 
     private mutating func append(_ k: Double, _ ratio: Double) {
@@ -92,7 +91,7 @@ struct SliceEngine {
     let accuracy: HestonPricer.Accuracy
     /// ln of what each source of error may add to a price.
     private let logTolerance: Double
-    /// `Planes`.
+    /// What `NodeRecords` looks at.
     private var records: [Vector] = []
     /// Of the maturities; `nil` where all strikes are worthless.
     private var plans: [Plan?] = []
@@ -203,8 +202,8 @@ struct SliceEngine {
         }
         if plan.count > Self.verticalLimit {
             if tiltedPrices(plan, strikes, room) { return }
-            let (jumps, range) = (plan.constants.jumps, plan.range)
-            self.plan(heston, jumps: { _ in jumps }, maturities, place..<place + 1, derivatives: false, isLast: true)
+            let range = plan.range
+            planLine(heston, maturities, place, plan.constants.jumps, derivatives: false)
             plan = plans[place] ?? plan
             if plan.range != range, tiltedPrices(plan, strikes, room) { return }
         }
@@ -223,26 +222,38 @@ struct SliceEngine {
         receive: (Int, NormalisedValue) -> Void
     ) throws(HestonError) {
         let strikes = maturities[place]
-        for (index, k) in strikes.logMoneyness.enumerated() where !(plans[place]?.range.contains(k) ?? false) {
-            receive(index, Self.worthless(k))
-        }
-        guard let plan = plans[place] else { return }
+        receiveWorthless(strikes, place, receive)
+        guard var plan = plans[place] else { return }
         if plan.count > Self.verticalLimit {
             if tilted(plan, strikes, order, receive: { _, index, value in receive(index, value) }) { return }
-            let (jumps, range) = (plan.constants.jumps, plan.range)
-            self.plan(heston, jumps: { _ in jumps }, maturities, place..<place + 1, derivatives: true, isLast: true)
-            for (index, k) in strikes.logMoneyness.enumerated() where !(plans[place]?.range.contains(k) ?? false) {
-                receive(index, Self.worthless(k))
-            }
-            if let narrower = plans[place], narrower.range != range,
-                tilted(narrower, strikes, order, receive: { _, index, value in receive(index, value) })
+            let range = plan.range
+            planLine(heston, maturities, place, plan.constants.jumps, derivatives: true)
+            receiveWorthless(strikes, place, receive)
+            guard let narrower = plans[place] else { return }
+            plan = narrower
+            if plan.range != range,
+                tilted(plan, strikes, order, receive: { _, index, value in receive(index, value) })
             {
                 return
             }
         }
-        guard let last = plans[place] else { return }
-        if last.count <= Double(accuracy.maximumNodes), vertical(last, strikes, order, receive: receive) { return }
-        throw refusal(last)
+        if plan.count <= Double(accuracy.maximumNodes), vertical(plan, strikes, order, receive: receive) { return }
+        throw refusal(plan)
+    }
+
+    /// Where the tilted contour does not serve: a plan with which the line has to do, for which the reach is searched
+    /// in full. Fewer strikes may be worth something.
+    private mutating func planLine(
+        _ heston: HestonParameters, _ maturities: [Strikes], _ place: Int, _ jumps: Jumps, derivatives: Bool
+    ) {
+        plan(
+            heston, jumps: { _ in jumps }, maturities, place..<place + 1, derivatives: derivatives, isLast: true)
+    }
+
+    private func receiveWorthless(_ strikes: Strikes, _ place: Int, _ receive: (Int, NormalisedValue) -> Void) {
+        for (index, k) in strikes.logMoneyness.enumerated() where !(plans[place]?.range.contains(k) ?? false) {
+            receive(index, Self.worthless(k))
+        }
     }
 
     private func refusal(_ plan: Plan) -> HestonError {
@@ -270,18 +281,18 @@ struct SliceEngine {
         // All of them before the nodes: chains of their own, which the processor follows side by side.
         for (index, four) in strikes.fours.enumerated() { phases[index] = LinePhases(step * four.k) }
         return unsafe records.withUnsafeMutableBytes { bytes in
-            let planes = unsafe Planes(bytes.baseAddress!)
+            let nodes = unsafe NodeRecords(bytes.baseAddress!)
             if c.jumps.areNone {
-                unsafe planes.fillVertical(c, step: step, groups: groups, PriceOnly.self)
+                unsafe nodes.fillVertical(c, step: step, groups: groups, PriceOnly.self)
             } else {
-                unsafe planes.fillVertical(c, step: step, groups: groups, JumpPrice.self)
+                unsafe nodes.fillVertical(c, step: step, groups: groups, JumpPrice.self)
             }
             return unsafe prices.withUnsafeMutableBytes { prices in
                 var check = Vector.zero
                 for index in 0..<strikes.fours.count {
                     let four = strikes.fours[index]
                     let isInRange = (four.k .>= low) .& (four.k .<= high)
-                    let sums = unsafe planes.lineSums(
+                    let sums = unsafe nodes.lineSums(
                         phases[index], groups: groups, count: min(4, strikes.count - 4 * index))
                     let m = four.root * sums - tail * (1 + four.ratio)
                     check += m
@@ -304,17 +315,17 @@ struct SliceEngine {
         reserve(groups)
         let tail = plan.tail
         return unsafe records.withUnsafeMutableBytes { bytes in
-            let planes = unsafe Planes(bytes.baseAddress!)
+            let nodes = unsafe NodeRecords(bytes.baseAddress!)
             switch (order, c.jumps.areNone) {
-            case (.gradient, true): unsafe planes.fillVertical(c, step: step, groups: groups, WithDerivatives.self)
-            case (_, true): unsafe planes.fillVertical(c, step: step, groups: groups, WithGreeks.self)
-            case (_, false): unsafe planes.fillVertical(c, step: step, groups: groups, JumpGreeks.self)
+            case (.gradient, true): unsafe nodes.fillVertical(c, step: step, groups: groups, WithDerivatives.self)
+            case (_, true): unsafe nodes.fillVertical(c, step: step, groups: groups, WithGreeks.self)
+            case (_, false): unsafe nodes.fillVertical(c, step: step, groups: groups, JumpGreeks.self)
             }
             var isSound = true
             for (index, k) in strikes.logMoneyness.enumerated() where plan.range.contains(k) {
                 let ratio = strikes.ratio[index]
                 let phase = Rotation(angle: step * k, scale: ratio.squareRoot())
-                var sums = unsafe planes.sums(phase, groups: groups, order, hasJumps: !c.jumps.areNone)
+                var sums = unsafe nodes.sums(phase, groups: groups, order, hasJumps: !c.jumps.areNone)
                 sums.price -= tail * (ratio + 1)
                 sums.delta += tail
                 isSound = isSound && sums.isFinite
@@ -344,14 +355,14 @@ struct SliceEngine {
             let found = unsafe records.withUnsafeMutableBytes { bytes in
                 unsafe TiltedContour.rule(
                     c, side: side, range: low...high, logTolerance: plan.logTolerance, derivatives: order != .price,
-                    planes: Planes(bytes.baseAddress!))
+                    nodes: NodeRecords(bytes.baseAddress!))
             }
             guard let rule = found, let groups = fill(c, rule, low...high, order, logTolerance: plan.logTolerance)
             else { return false }
             for (index, k) in strikes.logMoneyness.enumerated()
             where range.contains(k) && (k + shift >= 0) == (side > 0) {
                 let sums = unsafe records.withUnsafeMutableBytes { bytes in
-                    unsafe Planes(bytes.baseAddress!).sums(
+                    unsafe NodeRecords(bytes.baseAddress!).sums(
                         Exponential(k: k), groups: groups, order, hasJumps: !c.jumps.areNone)
                 }
                 isSound = isSound && sums.isFinite
@@ -361,7 +372,7 @@ struct SliceEngine {
         return isSound
     }
 
-    /// Fills the planes until nothing is left to add; the groups of four nodes, or `nil` where that takes too many.
+    /// Takes nodes until nothing is left to add; the groups of four nodes, or `nil` where that takes too many.
     private mutating func fill(
         _ c: CharacteristicConstants, _ rule: TiltedContour.Rule, _ range: ClosedRange<Double>, _ order: Order,
         logTolerance: Double
@@ -374,14 +385,14 @@ struct SliceEngine {
         // Terms are rounded at 1e-15 to 1e-14 of themselves.
         let ceiling = max(1, 1e13 * accuracy.tolerance)
         return unsafe records.withUnsafeMutableBytes { bytes -> Int? in
-            let planes = unsafe Planes(bytes.baseAddress!)
+            let nodes = unsafe NodeRecords(bytes.baseAddress!)
             return switch (order, c.jumps.areNone) {
-            case (.price, true): unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, PriceOnly.self)
+            case (.price, true): unsafe nodes.fillTilted(c, rule, range, mostGroups, floor...ceiling, PriceOnly.self)
             case (.gradient, true):
-                unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, WithDerivatives.self)
-            case (.greeks, true): unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, WithGreeks.self)
-            case (.price, false): unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, JumpPrice.self)
-            case (_, false): unsafe planes.fillTilted(c, rule, range, mostGroups, floor...ceiling, JumpGreeks.self)
+                unsafe nodes.fillTilted(c, rule, range, mostGroups, floor...ceiling, WithDerivatives.self)
+            case (.greeks, true): unsafe nodes.fillTilted(c, rule, range, mostGroups, floor...ceiling, WithGreeks.self)
+            case (.price, false): unsafe nodes.fillTilted(c, rule, range, mostGroups, floor...ceiling, JumpPrice.self)
+            case (_, false): unsafe nodes.fillTilted(c, rule, range, mostGroups, floor...ceiling, JumpGreeks.self)
             }
         }
     }

@@ -159,19 +159,19 @@ enum JumpGreeks: Detail {
 }
 
 /// The engine's buffer: for each group of four nodes, a record of complex numbers.
-@unsafe struct Planes {
+@unsafe struct NodeRecords {
     let base: UnsafeMutableRawPointer
 
     init(_ base: UnsafeMutableRawPointer) { unsafe self.base = unsafe base }
 
     @inline(always)
-    subscript(_ plane: Int, _ group: Int) -> ComplexVector {
+    subscript(_ place: Int, _ group: Int) -> ComplexVector {
         get {
-            let real = unsafe base + (group &* SliceEngine.recordCount &+ 2 &* plane) &* 32
+            let real = unsafe base + (group &* SliceEngine.recordCount &+ 2 &* place) &* 32
             return unsafe .init(real.load(as: Vector.self), (real + 32).load(as: Vector.self))
         }
         nonmutating set {
-            let real = unsafe base + (group &* SliceEngine.recordCount &+ 2 &* plane) &* 32
+            let real = unsafe base + (group &* SliceEngine.recordCount &+ 2 &* place) &* 32
             unsafe real.storeBytes(of: newValue.real, as: Vector.self)
             unsafe (real + 32).storeBytes(of: newValue.imaginary, as: Vector.self)
         }

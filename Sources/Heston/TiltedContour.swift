@@ -124,10 +124,10 @@ struct TiltedContour {
     }
 
     /// The rule for `logTolerance` (ln of the tolerated error of m); `nil` where no strip bounds it. Overwrites the
-    /// first groups of `planes`.
+    /// first groups of `nodes`.
     static func rule(
         _ c: CharacteristicConstants, side: Double, range: ClosedRange<Double>, logTolerance: Double,
-        derivatives: Bool, planes: Planes
+        derivatives: Bool, nodes: NodeRecords
     ) -> Rule? {
         var best: Rule?
         var logFactor = 0.0
@@ -135,7 +135,7 @@ struct TiltedContour {
             guard
                 let (logNorm, last) = unsafe bound(
                     c, side, family, range: range, logTolerance: logTolerance, derivatives: derivatives,
-                    planes: planes)
+                    nodes: nodes)
             else { continue }
             let contour = TiltedContour(
                 side: side, family, sine: family.sines.middle, cosine: family.cosines.middle)
@@ -159,7 +159,7 @@ struct TiltedContour {
     /// where e^(−dτ) is small: ln M is linear in s from there on, and the side was chosen so that it falls.
     private static func bound(
         _ c: CharacteristicConstants, _ side: Double, _ family: Family, range: ClosedRange<Double>,
-        logTolerance: Double, derivatives: Bool, planes: Planes
+        logTolerance: Double, derivatives: Bool, nodes: NodeRecords
     ) -> (logNorm: Double, last: Double)? {
         let outer = TiltedContour(side: side, family, sine: family.sines.outer, cosine: family.cosines.outer)
         let inner = TiltedContour(side: side, family, sine: family.sines.inner, cosine: family.cosines.inner)
@@ -179,27 +179,27 @@ struct TiltedContour {
             var growth = VectorMath.exp(y)
             var decay = 1 / growth
             for group in 0..<count {
-                unsafe planes[Planes.Pass.point, group] = outer.point(growth: growth, decay: decay)
-                unsafe planes[Planes.Pass.point, count + group] = inner.point(growth: growth, decay: decay)
+                unsafe nodes[NodeRecords.Pass.point, group] = outer.point(growth: growth, decay: decay)
+                unsafe nodes[NodeRecords.Pass.point, count + group] = inner.point(growth: growth, decay: decay)
                 growth *= Self.growth
                 decay *= 1 / Self.growth
             }
-            unsafe planes.logarithms(0..<2 * count, c)
+            unsafe nodes.logarithms(0..<2 * count, c)
             for group in 0..<count {
-                let a = unsafe outer.logTerm(y, c, planes, group, range: range, derivatives: derivatives)
-                let b = unsafe inner.logTerm(y, c, planes, count + group, range: range, derivatives: derivatives)
+                let a = unsafe outer.logTerm(y, c, nodes, group, range: range, derivatives: derivatives)
+                let b = unsafe inner.logTerm(y, c, nodes, count + group, range: range, derivatives: derivatives)
                 sum += VectorMath.exp(a) + VectorMath.exp(b)
                 let isTooHigh = peakA.isSeen(a, highest) .| peakB.isSeen(b, highest)
                 // (One branch for both: mostly neither.)
-                if unsafe (isTooHigh .| singularities.mayMatter(a, planes, group, highest)).isAnySet {
+                if unsafe (isTooHigh .| singularities.mayMatter(a, nodes, group, highest)).isAnySet {
                     if isTooHigh.isAnySet { return nil }
-                    if isNearAxis, unsafe singularities.isSeen(a, planes, group, highest) { return nil }
+                    if isNearAxis, unsafe singularities.isSeen(a, nodes, group, highest) { return nil }
                 }
                 let both = a + b
                 for lane in 0..<4 where both[lane] > negligible { last = y[lane] }
                 // |e^(−dτ)|² < 0.01.
                 let least = unsafe min(
-                    planes[Planes.Pass.root, group].real[3], planes[Planes.Pass.root, count + group].real[3])
+                    nodes[NodeRecords.Pass.root, group].real[3], nodes[NodeRecords.Pass.root, count + group].real[3])
                 if a[3] < logTolerance, b[3] < logTolerance, c.tau * least > 2.302585092994046 {
                     return (log(6 * Self.spacing * sum.total()), last)
                 }
@@ -210,7 +210,7 @@ struct TiltedContour {
         return nil
     }
 
-    /// Groups of `planes` that `rule` needs.
+    /// Groups of `nodes` that `rule` needs.
     static let groups = 8
 
     /// Looks for peaks that the coarse sum does not see the whole of.
@@ -258,10 +258,10 @@ struct TiltedContour {
         /// Where any phase of P might matter: ln M's two terms change by at most 2|P|/(1 − |P|) times their factors.
         @inline(always)
         func mayMatter(
-            _ logTerms: Vector, _ planes: Planes, _ group: Int, _ highest: Double
+            _ logTerms: Vector, _ nodes: NodeRecords, _ group: Int, _ highest: Double
         ) -> SIMDMask<SIMD4<Int64>> {
-            let d = unsafe planes[Planes.Pass.root, group]
-            let (sum, product) = unsafe parts(planes, group)
+            let d = unsafe nodes[NodeRecords.Pass.root, group]
+            let (sum, product) = unsafe parts(nodes, group)
             let room = highest - logTerms
             let whole = room + 2 * (exponent + numerator * (d.real + d.imaginary.magnitudes))
             return product.absoluteSquare * (whole * whole) .>= (room * room) * sum.absoluteSquare
@@ -269,9 +269,9 @@ struct TiltedContour {
 
         /// Whether a term next to these may be above the highest allowed.
         @inline(never)
-        func isSeen(_ logTerms: Vector, _ planes: Planes, _ group: Int, _ highest: Double) -> Bool {
-            let d = unsafe planes[Planes.Pass.root, group]
-            let (sum, product) = unsafe parts(planes, group)
+        func isSeen(_ logTerms: Vector, _ nodes: NodeRecords, _ group: Int, _ highest: Double) -> Bool {
+            let d = unsafe nodes[NodeRecords.Pass.root, group]
+            let (sum, product) = unsafe parts(nodes, group)
             let square = sum.absoluteSquare
             let p = ComplexVector(
                 (product.real * sum.real + product.imaginary * sum.imaginary) / square,
@@ -291,10 +291,10 @@ struct TiltedContour {
 
         /// d + β, and P times that.
         @inline(always)
-        private func parts(_ planes: Planes, _ group: Int) -> (ComplexVector, ComplexVector) {
-            let (s, d) = unsafe (planes[Planes.Pass.point, group], planes[Planes.Pass.root, group])
+        private func parts(_ nodes: NodeRecords, _ group: Int) -> (ComplexVector, ComplexVector) {
+            let (s, d) = unsafe (nodes[NodeRecords.Pass.point, group], nodes[NodeRecords.Pass.root, group])
             let sum = ComplexVector(d.real + (kappa - slope * s.real), d.imaginary - slope * s.imaginary)
-            return unsafe (sum, 2 * (d * planes[Planes.Pass.onePlusZ, group]) - sum)
+            return unsafe (sum, 2 * (d * nodes[NodeRecords.Pass.onePlusZ, group]) - sum)
         }
     }
 
@@ -306,15 +306,15 @@ struct TiltedContour {
     /// ln |f| at the four y of a group, for the strike where it is largest.
     @inline(always)
     private func logTerm(
-        _ y: Vector, _ c: CharacteristicConstants, _ planes: Planes, _ group: Int, range: ClosedRange<Double>,
+        _ y: Vector, _ c: CharacteristicConstants, _ nodes: NodeRecords, _ group: Int, range: ClosedRange<Double>,
         derivatives: Bool
     ) -> Vector {
-        let s = unsafe planes[Planes.Pass.point, group]
-        let inverseW = unsafe planes[Planes.Pass.inverseW, group].absoluteSquare
+        let s = unsafe nodes[NodeRecords.Pass.point, group]
+        let inverseW = unsafe nodes[NodeRecords.Pass.inverseW, group].absoluteSquare
         let rest = 1 - s.real
         // The exponent is linear in k: one end of the range has the maximum.
         let (low, high) = (rest * range.lowerBound, rest * range.upperBound)
-        var logarithm = unsafe planes[Planes.Pass.logarithm, group].real
+        var logarithm = unsafe nodes[NodeRecords.Pass.logarithm, group].real
             + VectorMath.select(low .> high, low, else: high)
         // Gamma's integrand has s(1 − s) more.
         let slope = slope(at: s).absoluteSquare

@@ -32,7 +32,7 @@ import Testing
             let rule = try #require(
                 unsafe TiltedContour.rule(
                     c, side: side, range: k...k, logTolerance: log(0.5 * tolerance), derivatives: false,
-                    planes: Planes(records)))
+                    nodes: NodeRecords(records)))
             // m, by the rule's step from end to end: nothing is truncated.
             var sum = 0.0
             for first in stride(from: 0.0, to: 9 / rule.step, by: 4) {

@@ -101,7 +101,7 @@ class Peer:
                     parameters, ql.BlackCalibrationHelper.ImpliedVolError, [1.0] * len(self.quotes),
                     96, 1e-8)
                 error, parameters = min((error, parameters), (self.error(program, polished), polished))
-            except RuntimeError:
+            except RuntimeError:  # Refused on its way: the answer before the polish stands.
                 pass
         return error, parameters
 
@@ -137,7 +137,7 @@ def main():
                       f"QuantLib {shown(parameters)} in {seconds:.1f} s", flush=True)
                 claims.line(
                     f"heston.real.{name.split('.')[0]}.{ours['snapshot']}", 100 * ours["rmse"], "pt", BOUND,
-                    ours["rmse"] <= BOUND * error, 100 * error, ours["rmse"] / error)
+                    math.isfinite(error) and ours["rmse"] <= BOUND * error, 100 * error, ours["rmse"] / error)
     return 1 if claims.failed else 0
 
 
